@@ -1,0 +1,118 @@
+"""Files and directories that appear whole or not at all.
+
+Everything is written aside, flushed to the disk, and renamed into place; what a crash leaves behind carries the ending
+``.partial``, which no reader opens and the next writer removes. Locks are ``flock`` locks: the kernel drops them when
+their process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from blockdot.errors import ExecutionError, StoreError
+
+
+def write_file(path: Path, data: bytes | memoryview) -> None:
+    """Write ``data`` to ``path``: the old content or the new, never a mixture. Raises StoreError with path and size."""
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise write_error(path, error, len(data)) from error
+
+
+@contextmanager
+def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty directory beside ``path`` that becomes ``path`` when the block ends without an error.
+
+    Raises
+    ------
+    StoreError
+        ``path`` exists and ``overwrite`` is false, or the place cannot be written to.
+    ExecutionError
+        Another process is writing the same ``path`` now.
+    """
+    if path.exists() and not overwrite:
+        raise StoreError(f"{path} exists already; choose another place, remove it, or allow it to be overwritten")
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock_path = path.with_name(f".{path.name}.lock")
+        with locked(lock_path, f"{path} is being written by another process; wait for it, or choose another place"):
+            _remove(aside)  # left by a process that was killed: its lock is gone
+            aside.mkdir()
+            try:
+                yield aside
+                _swap(aside, path)
+            finally:
+                _remove(aside)
+                lock_path.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+@contextmanager
+def locked(path: Path, busy: str) -> Iterator[None]:
+    """Hold an exclusive lock on the file ``path``; raise ExecutionError with the text ``busy`` if another holds it."""
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise write_error(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ExecutionError(busy) from None
+        yield
+
+
+def write_error(path: Path, error: OSError, size: int | None = None) -> StoreError:
+    """The error for a write that the operating system refused, with the remedy where there is an obvious one."""
+    remedy = {
+        errno.ENOSPC: "free some room, or choose another disk",
+        errno.EDQUOT: "free some of your quota, or choose another disk",
+        errno.EACCES: "choose a directory that you may write to",
+        errno.EPERM: "choose a directory that you may write to",
+        errno.EROFS: "choose a directory on a disk that can be written to",
+    }.get(error.errno or 0, "nothing was kept of it; mend the cause and run it again")
+    what = f" ({size:,} bytes)" if size is not None else ""
+    return StoreError(f"cannot write {path}{what}: {error.strerror or error}; {remedy}")
+
+
+def _swap(aside: Path, path: Path) -> None:
+    for file in sorted(aside.rglob("*")):
+        _sync(file)
+    _sync(aside)
+    old = path.with_name(f".{path.name}.old.partial")
+    _remove(old)
+    if path.exists():
+        path.rename(old)  # a directory that is not empty cannot be renamed over
+    aside.rename(path)
+    _sync(path.parent)
+    _remove(old)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,291 @@
+"""Data sets: row blocks in memory or in a store, and what is known about them without reading them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+
+from blockdot.blocks.block import Block, Floats
+from blockdot.blocks.store import new_store, open_store, verify_store, write_block
+from blockdot.blocks.sums import Blocks, Source
+from blockdot.blocks.table import FeatureTable
+from blockdot.blocks.tree import Pool
+from blockdot.errors import DataError, StoreError
+
+_FEW_LABELS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class MemorySource:
+    """Blocks that live in this process."""
+
+    items: tuple[Block, ...]
+    n_features: int
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.items)
+
+    def block(self, index: int) -> Block:
+        """Block ``index``."""
+        return self.items[index]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSource:
+    """The blocks of ``source`` with each label replaced by its place 0, 1, … among ``labels`` (ascending)."""
+
+    source: Source
+    labels: tuple[float, ...]
+
+    @property
+    def n_blocks(self) -> int:
+        return self.source.n_blocks
+
+    @property
+    def n_features(self) -> int:
+        return self.source.n_features
+
+    def block(self, index: int) -> Block:
+        """Block ``index``; DataError for a label that is not among ``labels``."""
+        block = self.source.block(index)
+        assert block.y is not None
+        labels = np.asarray(self.labels)
+        place = np.minimum(np.searchsorted(labels, block.y), len(labels) - 1)
+        strange = np.flatnonzero(labels[place] != block.y)
+        if strange.size:
+            row, known = strange[0], ", ".join(f"{label:g}" for label in self.labels)
+            raise DataError(f"block {index}, row {row}: the label {block.y[row]:g} is not one of the classes {known}")
+        return replace(block, y=place.astype(np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Rows in blocks. Make one with :meth:`open`, :meth:`from_arrays` or :func:`blockdot.ingest`.
+
+    Attributes
+    ----------
+    n_rows, nnz
+        Rows and stored values.
+    n_features
+        The width of the space of feature ids; ``len(table)`` of them occur.
+    path, digest
+        Of the store; None for a data set in memory.
+    classes
+        The labels that y = 0, 1, … stand for, where the raw labels were text.
+    features
+        How raw files become features: what :func:`blockdot.ingest` settled and a model needs to read raw files.
+    rows_read, dropped
+        Of the raw files: rows read, and how many were dropped for which reason.
+    """
+
+    source: Source
+    table: FeatureTable
+    n_rows: int
+    nnz: int
+    n_features: int
+    labels: tuple[float, ...] | None
+    """The distinct values of y, ascending; None when there are more than 256, or no y."""
+    has_y: bool
+    weight: float
+    path: Path | None = None
+    digest: str | None = None
+    classes: tuple[str, ...] | None = None
+    features: dict[str, Any] | None = None
+    files: tuple[str, ...] = ()
+    rows_read: int = 0
+    dropped: dict[str, int] | None = None
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dataset:
+        """Open the store at ``path``. Raises StoreError if it is missing, unfinished, damaged or of another version."""
+        source, manifest, table = open_store(Path(path))
+        counts = [entry.labels for entry in manifest.blocks]
+        values = {label for block in counts if block is not None for label, _ in block}
+        few = all(block is not None for block in counts) and len(values) <= _FEW_LABELS and bool(counts)
+        return cls(
+            source,
+            table,
+            n_rows=manifest.rows,
+            nnz=manifest.nnz,
+            n_features=manifest.n_features,
+            labels=tuple(sorted(values)) if few else None,
+            has_y=bool(manifest.blocks) and source.block(0).y is not None,
+            weight=sum(entry.weight for entry in manifest.blocks),
+            path=source.path,
+            digest=manifest.digest,
+            classes=manifest.classes,
+            features=manifest.features,
+            files=manifest.files,
+            rows_read=manifest.rows_read,
+            dropped=manifest.dropped,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        X: sp.sparray | sp.spmatrix | ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+        *,
+        block_rows: int | None = None,
+    ) -> Dataset:
+        """Cut arrays into blocks in memory.
+
+        Parameters
+        ----------
+        X
+            (n, d) matrix, scipy sparse of any format or dense; float32 stays float32, everything else becomes float64.
+        y, sample_weight, offset
+            (n,) numbers; weights at least 0, not all 0.
+        block_rows
+            Rows a block. The default depends on n alone, so that results do not depend on the machine.
+
+        Raises DataError for NaN or infinity (with row and column), negative weights, or lengths that differ.
+        """
+        matrix = _canonical(X)
+        n = matrix.shape[0]
+        targets = _column("y", y, n)
+        weights = _column("sample_weight", sample_weight, n)
+        offsets = _column("offset", offset, n)
+        _check_weights(weights)
+        size = block_rows or min(max(-(-n // 32), 4096), 131_072)
+        blocks = []
+        for start in range(0, n, size):
+            rows, stop = matrix[start : start + size], start + size
+            blocks.append(
+                Block.from_rows(
+                    rows.indptr,
+                    rows.indices,
+                    rows.data,
+                    y=_slice(targets, start, stop),
+                    sample_weight=_slice(weights, start, stop),
+                    offset=_slice(offsets, start, stop),
+                    row_id=np.arange(start, min(stop, n), dtype=np.int64),
+                    dtype=matrix.dtype,
+                )
+            )
+        return cls._in_memory(blocks, matrix.shape[1])
+
+    @classmethod
+    def _in_memory(cls, blocks: list[Block], n_features: int) -> Dataset:
+        table = FeatureTable.merged([FeatureTable.of_block(block) for block in blocks])
+        placed = tuple(replace(block, positions=table.locate(block.columns)) for block in blocks)
+        values: set[float] = set()
+        for block in blocks:
+            if block.y is not None and len(values) <= _FEW_LABELS:
+                values |= set(np.unique(block.y).tolist())
+        return cls(
+            MemorySource(placed, len(table)),
+            table,
+            n_rows=sum(block.n_rows for block in blocks),
+            nnz=sum(block.X.nnz for block in blocks),
+            n_features=n_features,
+            labels=tuple(sorted(values)) if 0 < len(values) <= _FEW_LABELS else None,
+            has_y=bool(blocks) and blocks[0].y is not None,
+            weight=sum(block.weight for block in blocks),
+            rows_read=sum(block.n_rows for block in blocks),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.n_rows, self.n_features
+
+    @cached_property
+    def n_blocks(self) -> int:
+        """How many blocks the rows are cut into."""
+        return self.source.n_blocks
+
+    def encoded(self, labels: tuple[float, ...]) -> Dataset:
+        """The same rows with y replaced by its place 0, 1, … among ``labels``."""
+        places = tuple(float(i) for i in range(len(labels)))
+        return replace(self, source=EncodedSource(self.source, labels), labels=places)
+
+    def save(self, path: str | Path) -> Dataset:
+        """Write the blocks as a store at ``path`` and open it."""
+        with new_store(Path(path)) as writer:
+            written = [
+                write_block(self.source.block(i), writer.directory, f"block-{i}") for i in range(self.source.n_blocks)
+            ]
+            writer.commit(
+                written, n_features=self.n_features, features=self.features, classes=self.classes, files=self.files,
+                rows_read=self.rows_read, dropped=self.dropped,
+            )  # fmt: skip
+        return Dataset.open(path)
+
+    @contextmanager
+    def on(self, pool: Pool) -> Iterator[Blocks]:
+        """The blocks, worked on by ``pool``; spooled to a temporary store where the pool cannot see this memory."""
+        if pool.shares_memory or self.path is not None:
+            yield Blocks(self.source, pool)
+            return
+        with TemporaryDirectory(prefix="blockdot-") as directory:
+            stored = self.save(Path(directory) / uuid.uuid4().hex)
+            yield Blocks(stored.source, pool)
+
+    def verify(self) -> None:
+        """Read every byte; StoreError lists all that is wrong."""
+        problems = verify_store(self.path) if self.path is not None else []
+        if problems:
+            raise StoreError("\n".join(problems))
+
+
+def _canonical(X: sp.sparray | sp.spmatrix | ArrayLike) -> sp.csr_array:
+    """CSR with sorted rows and no duplicates; the caller's arrays are never written to."""
+    matrix = X if sp.issparse(X) else np.asarray(X)
+    if matrix.ndim != 2:
+        raise DataError(f"X has {matrix.ndim} dimensions; needed 2: rows and features")
+    if matrix.dtype.kind not in "fiub":
+        raise DataError(f"X has the type {matrix.dtype}; needed real numbers")
+    result = sp.csr_array(matrix)
+    dtype = np.float32 if result.dtype == np.float32 else np.float64
+    result = result.astype(dtype, copy=False)
+    if not result.has_canonical_format:
+        result = result.copy()
+        result.sum_duplicates()
+    bad = np.flatnonzero(~np.isfinite(result.data))
+    if bad.size:
+        row = int(np.searchsorted(result.indptr, bad[0], side="right")) - 1
+        column, value = result.indices[bad[0]], result.data[bad[0]]
+        raise DataError(f"X[{row}, {column}] is {value}; needed finite numbers: impute or drop the row first")
+    return result
+
+
+def _column(name: str, values: ArrayLike | None, n: int) -> Floats | None:
+    if values is None:
+        return None
+    try:
+        column = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} cannot be read as numbers: {error}") from None
+    if column.shape != (n,):
+        raise DataError(f"{name} has the shape {column.shape}; needed ({n},), one number for each row of X")
+    bad = np.flatnonzero(~np.isfinite(column))
+    if bad.size:
+        raise DataError(f"{name}[{bad[0]}] is {column[bad[0]]}; needed finite numbers")
+    return column
+
+
+def _check_weights(weights: Floats | None) -> None:
+    if weights is None or weights.size == 0:
+        return
+    if weights.min() < 0:
+        row = int(np.argmin(weights))
+        raise DataError(f"sample_weight[{row}] is {weights[row]:g}; needed at least 0")
+    if weights.max() == 0:
+        raise DataError("every sample_weight is 0: there is nothing to learn from")
+
+
+def _slice(column: NDArray[np.float64] | None, start: int, stop: int) -> Floats | None:
+    return None if column is None else column[start:stop]

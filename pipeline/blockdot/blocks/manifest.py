@@ -1,0 +1,129 @@
+"""The manifest of a block store: what the directory must hold, written last.
+
+``manifest.json`` lists every file with its size and xxh3-128 checksum, so that a file that is missing, truncated,
+altered or from another store is found before a number of it is used. Its own ``digest`` covers all of that: two stores
+with the same digest hold the same bytes. It contains no time and no path of the machine that wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import xxhash
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+
+from blockdot.errors import StoreError
+
+MANIFEST = "manifest.json"
+
+
+class FileEntry(BaseModel):
+    """One file of the store."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    size: NonNegativeInt
+    checksum: str
+
+    @classmethod
+    def of(cls, file: str, data: bytes | memoryview) -> FileEntry:
+        """The entry for a file ``file`` (relative to the store) with the content ``data``."""
+        return cls(file=file, size=len(data), checksum=checksum(data))
+
+
+class BlockEntry(FileEntry):
+    """One block: its file and what is in it. ``labels`` counts each value of y, where they are few."""
+
+    rows: NonNegativeInt
+    nnz: NonNegativeInt
+    columns: NonNegativeInt
+    weight: float
+    labels: tuple[tuple[float, int], ...] | None
+
+
+class Manifest(BaseModel):
+    """What a store holds. ``n_features`` is the width of the space of ids; ``n_occurring`` (k) of them occur."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["blockdot-store"] = "blockdot-store"
+    version: Literal[1] = 1
+    rows: NonNegativeInt
+    nnz: NonNegativeInt
+    n_features: NonNegativeInt
+    n_occurring: NonNegativeInt
+    table: FileEntry
+    """The features that occur: id, count, sum and sum of squares, most frequent first."""
+    blocks: tuple[BlockEntry, ...]
+    classes: tuple[str, ...] | None
+    """The labels that y = 0, 1, … stand for, where the raw labels were text."""
+    features: dict[str, Any] | None
+    """How raw files become features (see blockdot.ingest)."""
+    files: tuple[str, ...]
+    rows_read: NonNegativeInt
+    dropped: dict[str, int]
+    digest: str = ""
+
+    def sealed(self) -> Manifest:
+        """The same manifest with its digest."""
+        return self.model_copy(update={"digest": self._digest()})
+
+    def to_json(self) -> bytes:
+        """The bytes of manifest.json."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True).encode() + b"\n"
+
+    def _digest(self) -> str:
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return checksum(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+    @classmethod
+    def read(cls, store: Path) -> Manifest:
+        """Read and check the manifest of the directory ``store``."""
+        path = store / MANIFEST
+        if not store.is_dir():
+            raise StoreError(f"{store}: there is no such store; `blockdot ingest` or bd.ingest makes one")
+        try:
+            manifest = cls.model_validate(read_json(path))
+        except FileNotFoundError:
+            raise StoreError(
+                f"{store} has no {MANIFEST}: it is not a block store, or one that was never finished; ingest it again"
+            ) from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise StoreError(f"{path}: {place or 'the whole'}: {first['msg']}; ingest the store again") from None
+        if manifest.digest != manifest._digest():
+            raise StoreError(f"{path} was altered: its content does not match its digest; ingest the store again")
+        manifest._refuse_strange_names(path)
+        return manifest
+
+    def _refuse_strange_names(self, path: Path) -> None:
+        for entry in (self.table, *self.blocks):
+            parts = Path(entry.file).parts
+            if Path(entry.file).is_absolute() or ".." in parts or not parts:
+                raise StoreError(f"{path}: the file name {entry.file!r} points outside the store")
+
+
+def checksum(data: bytes | memoryview) -> str:
+    """The xxh3-128 of ``data``, in hexadecimal."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file, refusing what is not JSON and keys that occur twice."""
+    text = path.read_bytes()
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys)
+    except ValueError as error:
+        raise StoreError(f"{path} is not valid JSON ({error}); it was damaged or written by something else") from None
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise ValueError(f"the key {twice!r} occurs twice")
+    return result

@@ -1,0 +1,326 @@
+"""The block store on disk: Arrow IPC files, memory-mapped without a copy, and a manifest written last.
+
+    DIR/manifest.json            what must be there: sizes, checksums, counts (see manifest.py)
+    DIR/features.arrow           the features that occur (see table.py)
+    DIR/blocks/part-00000.arrow  one record batch:
+        indices  list<dictionary<int64, uint32>>   row → places among `columns`, the dictionary
+        values   list<float32 | float64>           absent when all are 1
+        y, weight, offset  float64                 each absent when there is none
+        row_id   int64                             absent when there is none
+
+A block file is checked, once in each process, before its first number is used: size, checksum, shape, and the range of
+every index, because a compiled loop would write outside its vector for an index out of range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from blockdot import atomic
+from blockdot.blocks.block import CSR, Block
+from blockdot.blocks.manifest import MANIFEST, BlockEntry, FileEntry, Manifest, checksum
+from blockdot.blocks.table import FeatureTable
+from blockdot.errors import BlockdotError, StoreError
+
+_FEW_LABELS = 256
+
+
+@dataclass(frozen=True)
+class WrittenBlock:
+    """What the writer of a block hands back for the manifest."""
+
+    entry: BlockEntry
+    table: FeatureTable
+
+
+def write_block(block: Block, directory: Path, name: str) -> WrittenBlock:
+    """Write ``block`` to ``directory/name.arrow``."""
+    data = _serialise(block)
+    path = directory / f"{name}.arrow"
+    if not directory.is_dir():
+        raise StoreError(
+            f"{directory} does not exist on the machine that should write a block into it; "
+            "workers and the machine that starts the job need a file system in common"
+        )
+    atomic.write_file(path, data)
+    entry = BlockEntry(
+        **FileEntry.of(path.name, data).model_dump(),
+        rows=block.n_rows,
+        nnz=block.X.nnz,
+        columns=len(block.columns),
+        weight=block.weight,
+        labels=_label_counts(block.y),
+    )
+    return WrittenBlock(entry, FeatureTable.of_block(block))
+
+
+class StoreWriter:
+    """Collects the files of a new store in ``directory``; :meth:`commit` names them and writes the manifest."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def commit(
+        self,
+        written: Sequence[WrittenBlock],
+        *,
+        n_features: int | None = None,
+        features: dict[str, Any] | None = None,
+        classes: Sequence[str] | None = None,
+        files: Sequence[str] = (),
+        rows_read: int | None = None,
+        dropped: dict[str, int] | None = None,
+    ) -> Manifest:
+        """Name the blocks in the order given and write the table of features and, last, the manifest.
+
+        ``n_features`` is the width of the space of ids (default: one more than the largest id that occurs).
+        """
+        (self.directory / "blocks").mkdir()
+        entries = []
+        for i, part in enumerate(written):
+            name = f"blocks/part-{i:05d}.arrow"
+            (self.directory / part.entry.file).rename(self.directory / name)
+            entries.append(part.entry.model_copy(update={"file": name}))
+        table = FeatureTable.merged([part.table for part in written])
+        data = _table_bytes(table)
+        atomic.write_file(self.directory / "features.arrow", data)
+        rows = sum(entry.rows for entry in entries)
+        manifest = Manifest(
+            rows=rows,
+            nnz=sum(entry.nnz for entry in entries),
+            n_features=int(table.ids.max(initial=-1)) + 1 if n_features is None else n_features,
+            n_occurring=len(table),
+            table=FileEntry.of("features.arrow", data),
+            blocks=tuple(entries),
+            classes=None if classes is None else tuple(classes),
+            features=features,
+            files=tuple(files),
+            rows_read=rows if rows_read is None else rows_read,
+            dropped=dropped or {},
+        ).sealed()
+        atomic.write_file(self.directory / MANIFEST, manifest.to_json())
+        return manifest
+
+
+@contextmanager
+def new_store(path: Path, *, overwrite: bool = False) -> Iterator[StoreWriter]:
+    """Write a store aside; it becomes ``path`` when the ``with`` block ends without an error, whole or not at all."""
+    with atomic.new_directory(path, overwrite=overwrite) as directory:
+        yield StoreWriter(directory)
+        if not (directory / MANIFEST).exists():
+            raise StoreError(f"{path}: nothing was committed to the new store")
+
+
+@dataclass(frozen=True)
+class StoreSource:
+    """The blocks of the store at ``path`` with the manifest digest ``digest``: a few bytes that any worker can use."""
+
+    path: Path
+    digest: str
+
+    @property
+    def n_blocks(self) -> int:
+        return len(_open(self.path, self.digest).manifest.blocks)
+
+    @property
+    def n_features(self) -> int:
+        return len(_open(self.path, self.digest).table)
+
+    def block(self, index: int) -> Block:
+        """Block ``index``, mapped; checked when it is first used in this process."""
+        return _open(self.path, self.digest).block(index)
+
+
+class _OpenStore:
+    """A store as one process sees it: the manifest, the table of features, and the blocks mapped so far."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path, self.manifest = path, manifest
+        self.table = _read_table(path, manifest.table)
+        self._blocks: dict[int, Block] = {}
+
+    def block(self, index: int) -> Block:
+        if index not in self._blocks:  # two threads may both map it: the maps are equal, and one of them is kept
+            block = read_block(self.path, self.manifest.blocks[index])
+            self._blocks[index] = replace(block, positions=self.table.locate(block.columns))
+        return self._blocks[index]
+
+
+@lru_cache(maxsize=16)
+def _open(path: Path, digest: str) -> _OpenStore:
+    manifest = Manifest.read(path)
+    if manifest.digest != digest:
+        raise StoreError(
+            f"{path} changed since it was opened: its digest was {digest} and is {manifest.digest}; open it again"
+        )
+    return _OpenStore(path, manifest)
+
+
+def open_store(path: Path) -> tuple[StoreSource, Manifest, FeatureTable]:
+    """Open a store: read its manifest, and see that every file is there with its size.
+
+    Raises StoreError, naming the file, what was expected and what was found.
+    """
+    path = path.absolute()
+    manifest = Manifest.read(path)
+    for entry in (manifest.table, *manifest.blocks):
+        _check_size(path, entry)
+    return StoreSource(path, manifest.digest), manifest, _open(path, manifest.digest).table
+
+
+def verify_store(path: Path) -> list[str]:
+    """Read every byte of a store; the list of what is wrong with it, empty when nothing is."""
+    try:
+        manifest = Manifest.read(path)
+    except BlockdotError as error:
+        return [str(error)]
+    problems = []
+    for entry in (manifest.table, *manifest.blocks):
+        try:
+            if isinstance(entry, BlockEntry):
+                read_block(path, entry)
+            else:
+                _read_table(path, entry)
+        except BlockdotError as error:
+            problems.append(str(error))
+    known = {entry.file for entry in (manifest.table, *manifest.blocks)} | {MANIFEST}
+    found = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+    return problems + [f"{path / name}: this file does not belong to the store" for name in sorted(found - known)]
+
+
+def read_block(store: Path, entry: BlockEntry) -> Block:
+    """Map one block file and check it."""
+    path = store / entry.file
+    batch = _map(store, entry)
+    try:
+        block = _deserialise(batch)
+    except (KeyError, TypeError, AttributeError, ValueError, pa.ArrowException) as error:
+        raise StoreError(f"{path} is not a block: {error}; ingest the store again") from None
+    _check_block(path, block, entry)
+    return block
+
+
+def _serialise(block: Block) -> memoryview:
+    X = block.X
+    offsets = pa.array(X.indptr)
+    indices = pa.DictionaryArray.from_arrays(pa.array(X.indices), pa.array(block.columns))
+    columns = {"indices": pa.ListArray.from_arrays(offsets, indices)}
+    if X.values is not None:
+        columns["values"] = pa.ListArray.from_arrays(offsets, pa.array(X.values))
+    optional = {"y": block.y, "weight": block.sample_weight, "offset": block.offset, "row_id": block.row_id}
+    columns |= {name: pa.array(array) for name, array in optional.items() if array is not None}
+    return _ipc_bytes(pa.record_batch(columns))
+
+
+def _deserialise(batch: pa.RecordBatch) -> Block:
+    rows = batch.column("indices")
+    entries, indptr = rows.values, rows.offsets.to_numpy()
+    names = set(batch.schema.names)
+
+    def optional(name: str) -> NDArray[Any] | None:
+        return batch.column(name).to_numpy(zero_copy_only=True) if name in names else None
+
+    values = None
+    if "values" in names:
+        if not np.array_equal(batch.column("values").offsets.to_numpy(), indptr):
+            raise ValueError("values and indices differ in their rows")
+        values = batch.column("values").values.to_numpy(zero_copy_only=True)
+    columns = entries.dictionary.to_numpy(zero_copy_only=True)
+    X = CSR(indptr, entries.indices.to_numpy(zero_copy_only=True), values, len(columns))
+    return Block(X, columns, None, optional("y"), optional("weight"), optional("offset"), optional("row_id"))
+
+
+def _check_block(path: Path, block: Block, entry: BlockEntry) -> None:
+    X = block.X
+    wrong = None
+    if X.indptr.dtype != np.int32 or X.indices.dtype != np.uint32 or block.columns.dtype != np.int64:
+        wrong = f"types {X.indptr.dtype}, {X.indices.dtype}, {block.columns.dtype}, needed int32, uint32, int64"
+    elif X.values is not None and X.values.dtype not in (np.float32, np.float64):
+        wrong = f"values of type {X.values.dtype}, needed float32 or float64"
+    elif any(a is not None and a.dtype != np.float64 for a in (block.y, block.sample_weight, block.offset)):
+        wrong = "targets, weights or offsets that are not float64"
+    elif (X.n_rows, X.nnz, X.n_columns) != (entry.rows, entry.nnz, entry.columns):
+        wrong = f"{X.n_rows} rows, {X.nnz} non-zeros, {X.n_columns} columns, and the manifest says otherwise"
+    elif X.indptr[0] != 0 or np.any(np.diff(X.indptr) < 0) or len(X.indices) != X.nnz:
+        wrong = "row offsets that do not ascend from 0 to the number of non-zeros"
+    elif X.values is not None and len(X.values) != X.nnz:
+        wrong = f"{len(X.values)} values for {X.nnz} indices"
+    elif X.nnz and int(X.indices.max()) >= X.n_columns:
+        wrong = f"the index {X.indices.max()}, needed less than {X.n_columns}"
+    if wrong is not None:
+        raise StoreError(f"{path} holds {wrong}; ingest the store again")
+
+
+def _map(store: Path, entry: FileEntry) -> pa.RecordBatch:
+    """Map a file that holds one record batch, after checking its size and checksum."""
+    _check_size(store, entry)
+    path = store / entry.file
+    try:
+        buffer = pa.memory_map(str(path)).read_buffer()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+    found = checksum(memoryview(buffer))
+    if found != entry.checksum:
+        raise StoreError(
+            f"{path} was altered: its checksum is {found}, expected {entry.checksum}; "
+            "restore the file from a copy, or ingest the store again"
+        )
+    try:
+        reader = pa.ipc.open_file(buffer)
+        if reader.num_record_batches != 1:
+            raise StoreError(f"{path} holds {reader.num_record_batches} record batches, needed 1")
+        return reader.get_batch(0)
+    except pa.ArrowException as error:
+        raise StoreError(f"{path} is not an Arrow file: {error}; ingest the store again") from None
+
+
+def _check_size(store: Path, entry: FileEntry) -> None:
+    path = store / entry.file
+    try:
+        size = path.stat().st_size
+    except OSError:
+        raise StoreError(f"{path} is missing; restore it from a copy, or ingest the store again") from None
+    if size != entry.size:
+        raise StoreError(
+            f"{path} has {size:,} bytes, expected {entry.size:,}: it was truncated or replaced; "
+            "restore it from a copy, or ingest the store again"
+        )
+
+
+def _table_bytes(table: FeatureTable) -> memoryview:
+    columns = {"id": table.ids, "count": table.count, "sum": table.total, "squares": table.squares}
+    return _ipc_bytes(pa.record_batch({name: pa.array(array) for name, array in columns.items()}))
+
+
+def _read_table(store: Path, entry: FileEntry) -> FeatureTable:
+    batch = _map(store, entry)
+    try:
+        arrays = [batch.column(name).to_numpy(zero_copy_only=True) for name in ("id", "count", "sum", "squares")]
+    except (KeyError, pa.ArrowException) as error:
+        raise StoreError(f"{store / entry.file} is not a table of features: {error}; ingest the store again") from None
+    return FeatureTable(*arrays)
+
+
+def _ipc_bytes(batch: pa.RecordBatch) -> memoryview:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return memoryview(sink.getvalue())
+
+
+def _label_counts(y: NDArray[np.float64] | None) -> tuple[tuple[float, int], ...] | None:
+    if y is None:
+        return None
+    values, counts = np.unique(y, return_counts=True)
+    if len(values) > _FEW_LABELS:
+        return None
+    return tuple((float(v), int(c)) for v, c in zip(values, counts, strict=True))

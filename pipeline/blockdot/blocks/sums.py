@@ -1,0 +1,92 @@
+"""Blocks: a data set that can be summed over.
+
+    sum(pass, w)  =  Σ over blocks of  pass(block, w[columns of the block])      in the order of the fixed tree
+    map(pass, w)  =  the pass's result for each block, in block order
+    take(ids)     =  the blocks themselves
+
+A *pass* is a picklable object with a ``layout`` that, called with a block and the block's own part of each vector,
+gives that block's result. The three verbs are written once; a pool (threads, Dask) says where the calls run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from blockdot.blocks.block import Block, Floats
+from blockdot.blocks.layout import Layout
+from blockdot.blocks.tree import Pool, Subtree, Summable, fold, subtrees
+
+S_co = TypeVar("S_co", covariant=True)
+S = TypeVar("S", bound=Summable)
+Out = TypeVar("Out")
+
+# Subtrees a worker: enough to even out unequal blocks, few enough for a cluster, where each is a task (about 2 ms).
+_SUBTREES_A_WORKER = 4
+
+
+class Source(Protocol):
+    """Where blocks come from: picklable, immutable, the same on every worker."""
+
+    @property
+    def n_blocks(self) -> int: ...
+
+    @property
+    def n_features(self) -> int:
+        """k, the number of features that occur."""
+        ...
+
+    def block(self, index: int) -> Block:
+        """Block ``index``, with its positions among the features that occur."""
+        ...
+
+
+class Pass(Protocol[S_co]):
+    """What is done with one block."""
+
+    @property
+    def layout(self) -> Layout: ...
+
+    def __call__(self, block: Block, *vectors: Floats) -> S_co: ...
+
+
+class Blocks:
+    """The blocks of ``source``, worked on by ``pool``."""
+
+    def __init__(self, source: Source, pool: Pool) -> None:
+        self.source = source
+        self.pool = pool
+
+    @property
+    def n_blocks(self) -> int:
+        return self.source.n_blocks
+
+    @property
+    def n_features(self) -> int:
+        """k, the number of features that occur; parameter vectors have ``layout.size(k)`` numbers."""
+        return self.source.n_features
+
+    def sum(self, task: Pass[S], *vectors: Floats) -> S:
+        """Add ``task``'s results over all blocks: the same bits for any pool and any number of workers."""
+        parts = subtrees(self.n_blocks, _SUBTREES_A_WORKER * self.pool.n_workers)
+        totals = self.pool.map(_fold_subtree, parts, self.source, task, *vectors)
+        return fold(zip(parts, totals, strict=True))
+
+    def map(self, task: Pass[Out], *vectors: Floats, ids: Sequence[int] | None = None) -> Iterator[Out]:
+        """``task``'s result for each block (or for the blocks ``ids``), in order."""
+        wanted = range(self.n_blocks) if ids is None else ids
+        return self.pool.map(_run_one, wanted, self.source, task, *vectors)
+
+    def take(self, ids: Sequence[int]) -> list[Block]:
+        """The blocks themselves, in this process."""
+        return [self.source.block(i) for i in ids]
+
+
+def _run_one(index: int, source: Source, task: Pass[Out], *vectors: Floats) -> Out:
+    block = source.block(index)
+    return task(block, *(task.layout.gather(v, block) for v in vectors))
+
+
+def _fold_subtree(subtree: Subtree, source: Source, task: Pass[S], *vectors: Floats) -> S:
+    leaves = (Subtree(i, i + 1) for i in range(subtree.start, subtree.stop))
+    return fold((leaf, _run_one(leaf.start, source, task, *vectors)) for leaf in leaves)

@@ -1,0 +1,77 @@
+"""blockdot: learning from large sparse data by sums of inner products over row blocks.
+
+    import blockdot as bd
+
+    ds = bd.ingest(["day*.svm.gz"], out="train.blocks", format="svmlight")
+    est = bd.LogisticRegression(alpha=1e-6).fit(ds)
+    est.model_.save("model/")
+
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from blockdot.blocks.dataset import Dataset as Dataset
+    from blockdot.blocks.sums import Blocks as Blocks
+    from blockdot.blocks.threads import ThreadPool as ThreadPool
+    from blockdot.errors import BlockdotError as BlockdotError
+    from blockdot.ingest.build import ingest as ingest
+    from blockdot.ingest.spec import FeaturesSpec as FeaturesSpec
+    from blockdot.ingest.spec import Split as Split
+    from blockdot.models.estimators import LinearRegression as LinearRegression
+    from blockdot.models.estimators import LogisticRegression as LogisticRegression
+    from blockdot.models.evaluate import evaluate as evaluate
+    from blockdot.models.model import Model as Model
+    from blockdot.models.model import load_model as load_model
+    from blockdot.objective.losses import Logistic as Logistic
+    from blockdot.objective.losses import Squared as Squared
+    from blockdot.objective.objective import Objective as Objective
+    from blockdot.objective.penalties import L2 as L2
+    from blockdot.objective.predictors import Linear as Linear
+    from blockdot.solvers import LBFGS as LBFGS
+    from blockdot.solvers import Backtracking as Backtracking
+    from blockdot.solvers import GradientDescent as GradientDescent
+    from blockdot.solvers import minimize as minimize
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Dataset": "blocks.dataset",
+    "Blocks": "blocks.sums",
+    "ThreadPool": "blocks.threads",
+    "DaskPool": "blocks.dask",
+    "BlockdotError": "errors",
+    "ingest": "ingest.build",
+    "FeaturesSpec": "ingest.spec",
+    "Split": "ingest.spec",
+    "LinearRegression": "models.estimators",
+    "LogisticRegression": "models.estimators",
+    "evaluate": "models.evaluate",
+    "Model": "models.model",
+    "load_model": "models.model",
+    "Logistic": "objective.losses",
+    "Squared": "objective.losses",
+    "Objective": "objective.objective",
+    "L2": "objective.penalties",
+    "Linear": "objective.predictors",
+    "LBFGS": "solvers",
+    "Backtracking": "solvers",
+    "GradientDescent": "solvers",
+    "minimize": "solvers",
+}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'blockdot' has no attribute {name!r}")
+    return getattr(import_module(f"blockdot.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,6 +1,6 @@
 """A block: some rows of a data set, their targets, and the block's own columns.
 
-    X[i, j] = value of row i at feature columns[j],     columns = the ids of the features that occur, most frequent first
+    X[i, j] = value of row i at feature columns[j],     columns = ids of the features that occur, most frequent first
 
 So a block's parameters are ``w[positions]``, its gradient has ``len(columns)`` numbers, local indices always fit 32
 bits, and the features that occur most share the fastest cache lines. Ties in frequency go to the smaller id, and the
@@ -26,7 +26,7 @@ TILE_ROWS = 16_384  # z, u and the rows' targets of a tile stay in the second-le
 
 @dataclass(frozen=True, eq=False)
 class CSR:
-    """Compressed sparse rows with 32-bit indices; ``values`` is None when all are 1. Nothing here writes to the arrays."""
+    """Compressed sparse rows with 32-bit indices; ``values`` is None when all are 1. Its arrays are never written to."""
 
     indptr: NDArray[np.int32]
     indices: NDArray[np.uint32]

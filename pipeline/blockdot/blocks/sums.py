@@ -11,14 +11,13 @@ gives that block's result. The three verbs are written once; a pool (threads, Da
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from blockdot.blocks.block import Block, Floats
 from blockdot.blocks.layout import Layout
-from blockdot.blocks.tree import Pool, Subtree, Summable, fold, subtrees
+from blockdot.blocks.tree import Pool, S, Subtree, fold, subtrees
 
 S_co = TypeVar("S_co", covariant=True)
-S = TypeVar("S", bound=Summable)
 Out = TypeVar("Out")
 
 # Subtrees a worker: enough to even out unequal blocks, few enough for a cluster, where each is a task (about 2 ms).
@@ -47,7 +46,7 @@ class Pass(Protocol[S_co]):
     @property
     def layout(self) -> Layout: ...
 
-    def __call__(self, block: Block, *vectors: Floats) -> S_co: ...
+    def __call__(self, block: Block, /, *vectors: Any, **_: Any) -> S_co: ...  # as many vectors as it wants
 
 
 class Blocks:
@@ -89,4 +88,5 @@ def _run_one(index: int, source: Source, task: Pass[Out], *vectors: Floats) -> O
 
 def _fold_subtree(subtree: Subtree, source: Source, task: Pass[S], *vectors: Floats) -> S:
     leaves = (Subtree(i, i + 1) for i in range(subtree.start, subtree.stop))
-    return fold((leaf, _run_one(leaf.start, source, task, *vectors)) for leaf in leaves)
+    parts: Iterator[tuple[Subtree, S]] = ((leaf, _run_one(leaf.start, source, task, *vectors)) for leaf in leaves)
+    return fold(parts)

@@ -1,0 +1,1 @@
+"""What people use: models that predict and are saved, scikit-learn estimators, metrics."""

@@ -1,0 +1,150 @@
+"""From a data set and an objective's parts to a fitted model: the one way, for estimators and for jobs.
+
+F(w, b) = (1/S) Σ s ℓ(y, x·w + b + o) + α/2 ‖w‖²
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from blockdot.blocks.block import Block
+from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.layout import Layout
+from blockdot.blocks.tree import Pool
+from blockdot.errors import DataError, SpecError
+from blockdot.models.model import LOSSES, Fit, Model, ModelInfo
+from blockdot.objective.objective import Objective
+from blockdot.objective.passes import Partial, targets, weights
+from blockdot.objective.penalties import L2
+from blockdot.objective.predictors import Linear
+from blockdot.solvers import LBFGS, Backtracking, GradientDescent, Result, State, minimize
+
+logger = logging.getLogger(__name__)
+
+SOLVERS = ("auto", "lbfgs", "gradient-descent")
+Callback = Callable[[State], bool | None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to fit and how. ``step`` is a fixed step for gradient descent; without it the step is searched."""
+
+    loss: Literal["logistic", "squared"]
+    alpha: float = 1e-6
+    fit_intercept: bool = True
+    solver: str = "auto"
+    step: float | None = None
+    tol: float = 1e-6
+    max_iter: int = 100
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise SpecError(f"solver is {self.solver!r}; needed one of {', '.join(SOLVERS)}")
+        if self.step is not None and self.solver != "gradient-descent":
+            raise SpecError(f"step goes with solver = 'gradient-descent', not with {self.solver!r}: remove it")
+
+    def make_solver(self) -> LBFGS | GradientDescent | Backtracking:
+        """The solver that the recipe names; ``auto`` is L-BFGS for the smooth objectives of this version."""
+        if self.solver == "gradient-descent":
+            return Backtracking() if self.step is None else GradientDescent(self.step)
+        return LBFGS()
+
+
+@dataclass(frozen=True)
+class TargetSum:
+    """Σ s and Σ s y."""
+
+    layout: Layout = Layout()
+
+    def __call__(self, block: Block) -> Partial:
+        return Partial(block.weight, float(np.sum(weights(block) * targets(block))))
+
+
+def fit(
+    data: Dataset, recipe: Recipe, pool: Pool, *, start: Model | None = None, callbacks: Sequence[Callback] = ()
+) -> tuple[Model, Result[Any]]:
+    """Fit a linear model to ``data``.
+
+    Parameters
+    ----------
+    data
+        Rows with targets; for the logistic loss with exactly two labels, of which the larger is the positive class.
+    pool
+        Where to work: the result has the same bits for any.
+    start
+        A model to start from; its features may be others.
+
+    Raises DataError for rows without targets, and for one class only or more than two.
+    """
+    if not data.has_y or data.n_rows == 0:
+        raise DataError(f"{data.path or 'this data set'} has {data.n_rows} rows and no targets to learn from")
+    labels = two_labels(data) if recipe.loss == "logistic" else None
+    training = data if labels is None else data.encoded(labels)
+    with training.on(pool) as blocks:
+        mean = blocks.sum(TargetSum())
+        objective = Objective(LOSSES[recipe.loss], Linear(recipe.fit_intercept), L2(recipe.alpha), blocks)
+        result = _minimize(objective, recipe, None if start is None else start.parameters(data), callbacks)
+    model = _model(data, recipe, labels, mean.value / mean.weight, result)
+    return model, result
+
+
+def two_labels(data: Dataset) -> tuple[float, ...]:
+    """The two labels of a binary data set, ascending."""
+    where = data.path or "y"
+    if data.labels is None:
+        raise DataError(f"{where} has more than 256 distinct labels; a classifier of two classes needed 2")
+    if len(data.labels) != 2:
+        found = ", ".join(f"{label:g}" for label in data.labels[:5])
+        reason = "one class only" if len(data.labels) == 1 else f"{len(data.labels)} classes"
+        raise DataError(f"{where} has {reason} (labels: {found}); needed exactly 2 to tell apart")
+    return data.labels
+
+
+def _minimize(objective: Objective, recipe: Recipe, w0: Any, callbacks: Sequence[Callback]) -> Result[Any]:
+    solver = recipe.make_solver()
+    scale = None
+    if w0 is not None:  # the reference of the stopping rule is the gradient at 0, wherever the fit starts
+        _, gradient = objective.value_and_grad(objective.zeros())
+        scale = float(np.sqrt(np.sum(gradient**2)))
+    logger.info("solver %s: the objective is smooth; k = %d parameters", solver.name, objective.size)
+    return minimize(
+        objective,
+        solver,
+        objective.zeros() if w0 is None else w0,
+        tol=recipe.tol,
+        max_iter=recipe.max_iter,
+        grad_scale=scale,
+        callbacks=callbacks,
+    )
+
+
+def _model(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, mean: float, result: Result[Any]) -> Model:
+    k = len(data.table)
+    order = np.argsort(data.table.ids)
+    record = Fit(
+        alpha=recipe.alpha,
+        solver=recipe.make_solver().name,
+        status=str(result.status),
+        message=result.message,
+        iterations=result.iterations,
+        value=result.value,
+        relative_grad_norm=result.relative_grad_norm,
+        rows=data.n_rows,
+        store=data.digest,
+    )
+    info = ModelInfo(
+        loss=recipe.loss,
+        intercept=recipe.fit_intercept,
+        n_features=data.n_features,
+        labels=labels,
+        classes=None if labels is None else data.classes,
+        target_mean=mean,
+        features=data.features,
+        fit=record,
+    )
+    return Model(info, data.table.ids[order], result.w[:k][order], result.w[k:])

@@ -1,0 +1,246 @@
+"""A fitted model: parameters by feature id, and all that is needed to predict with them.
+
+    DIR/model.json            loss, classes, the feature spec, how the fit ended, the checksum of the weights
+    DIR/weights.safetensors   ids (int64, ascending), coef (float64, one a feature that occurred), tail (the intercept)
+
+Nothing is ever unpickled. A feature that did not occur when the model was fitted has the coefficient 0. The bytes
+depend on the data and the spec alone, not on the machine, the time, or the number of workers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.numpy
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from safetensors import SafetensorError
+from typing_extensions import TypeIs
+
+from blockdot import atomic
+from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.manifest import checksum, read_json
+from blockdot.blocks.threads import ThreadPool
+from blockdot.blocks.tree import Pool
+from blockdot.errors import DataError, StoreError
+from blockdot.objective.losses import Logistic, Loss, Squared
+from blockdot.objective.passes import Raw
+from blockdot.objective.predictors import Linear
+from blockdot.vectors import Vector
+
+MODEL, WEIGHTS = "model.json", "weights.safetensors"
+LOSSES: dict[str, Loss] = {"logistic": Logistic(), "squared": Squared()}
+
+Paths = str | Path | Sequence[str | Path]
+Rows = Dataset | sp.sparray | sp.spmatrix | ArrayLike
+
+
+class Fit(BaseModel):
+    """How the fit ended, for the record."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float
+    solver: str
+    status: str
+    message: str
+    iterations: NonNegativeInt
+    value: float
+    relative_grad_norm: float
+    rows: NonNegativeInt
+    store: str | None
+    """The digest of the store that the model was fitted to; None for arrays."""
+
+
+class ModelInfo(BaseModel):
+    """What model.json holds beside the checksum."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["blockdot-model"] = "blockdot-model"
+    version: Literal[1] = 1
+    loss: Literal["logistic", "squared"]
+    intercept: bool
+    n_features: NonNegativeInt
+    labels: tuple[float, ...] | None
+    """The values of y in a store that stand for 0 and 1; None for regression."""
+    classes: tuple[str, ...] | None
+    """Their names, where the raw labels were text."""
+    target_mean: float
+    """The weighted mean of y (of 0 and 1) in the training data: what a constant prediction would be."""
+    features: dict[str, Any] | None
+    """How raw files become features; None for a model fitted to arrays."""
+    fit: Fit
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Parameters by feature id. ``ids`` ascend; ``coef[i]`` belongs to ``ids[i]``; ``tail`` is the intercept or empty."""
+
+    info: ModelInfo
+    ids: NDArray[np.int64]
+    coef: Vector
+    tail: Vector
+
+    @property
+    def loss(self) -> Loss:
+        """The loss that the model was fitted with."""
+        return LOSSES[self.info.loss]
+
+    @property
+    def predictor(self) -> Linear:
+        """How the parameters become z."""
+        return Linear(self.info.intercept)
+
+    @property
+    def intercept(self) -> float:
+        """b, 0 for a model without."""
+        return float(self.tail[0]) if self.info.intercept else 0.0
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the model predicts classes."""
+        return self.info.labels is not None
+
+    @property
+    def class_labels(self) -> NDArray[Any]:
+        """The two classes, as names where the raw labels were text, otherwise as the numbers they were."""
+        return np.asarray(self.info.labels if self.info.classes is None else self.info.classes)
+
+    def dense_coef(self) -> Vector:
+        """The coefficients of all ``n_features`` features, 0 for those that did not occur."""
+        out = np.zeros(self.info.n_features)
+        out[self.ids] = self.coef
+        return out
+
+    def parameters(self, data: Dataset) -> Vector:
+        """The parameter vector over the features that occur in ``data``. Raises StoreError if they mean other things."""
+        theirs, ours = data.features, self.info.features
+        if theirs is not None and ours is not None and theirs != ours:
+            where = data.path or "this data set"
+            raise StoreError(
+                f"{where} was ingested with another feature spec than the model was fitted with; "
+                "ingest the raw files again with the model's own spec (hand the files to the model)"
+            )
+        place = np.minimum(np.searchsorted(self.ids, data.table.ids), max(len(self.ids) - 1, 0))
+        coef = np.zeros(len(data.table))
+        if len(self.ids):
+            coef = np.where(self.ids[place] == data.table.ids, self.coef[place], 0.0)
+        return np.concatenate([coef, self.tail])
+
+    def constant(self) -> Model:
+        """The model that predicts the training mean whatever the features are: what any model must beat."""
+        mean = self.info.target_mean
+        z = float(np.log(mean) - np.log1p(-mean)) if self.is_classifier else mean
+        info = self.info.model_copy(update={"intercept": True})
+        return Model(info, self.ids[:0], self.coef[:0], np.array([z]))
+
+    def raw(self, data: Rows | Paths, pool: Pool | None = None) -> Vector:
+        """z, one number a row.
+
+        Parameters
+        ----------
+        data
+            A matrix (n, n_features), a Dataset, or raw files (a path, or a list of paths), which become features
+            exactly as the training data did.
+        pool
+            Where to work; default: the threads of this process.
+        """
+        pool = pool or ThreadPool()
+        if _is_paths(data):
+            return self._raw_files(data, pool)
+        if not isinstance(data, Dataset):
+            data = Dataset.from_arrays(data)
+            if data.n_features != self.info.n_features:
+                raise DataError(f"X has {data.n_features} features; the model was fitted to {self.info.n_features}")
+        with data.on(pool) as blocks:
+            return np.concatenate([np.empty(0), *blocks.map(Raw(self.predictor), self.parameters(data))])
+
+    def predict_proba(self, data: Rows | Paths, pool: Pool | None = None) -> Vector:
+        """(n, 2) probabilities of the two classes; for classifiers."""
+        if not self.is_classifier:
+            raise DataError("this model is a regression: it has no classes, and so no probabilities; use predict")
+        p = self.loss.predict(self.raw(data, pool))
+        return np.column_stack([1.0 - p, p])
+
+    def predict(self, data: Rows | Paths, pool: Pool | None = None) -> NDArray[Any]:
+        """The class of each row, or the number that a regression expects."""
+        z = self.raw(data, pool)
+        return self.class_labels[(z > 0).astype(np.intp)] if self.is_classifier else self.loss.predict(z)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model as the directory ``path``, whole or not at all."""
+        weights = safetensors.numpy.save({"ids": self.ids, "coef": self.coef, "tail": self.tail})
+        content = {"model": self.info.model_dump(mode="json"), "weights": checksum(weights)}
+        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+        with atomic.new_directory(Path(path), overwrite=overwrite) as directory:
+            atomic.write_file(directory / WEIGHTS, weights)
+            atomic.write_file(directory / MODEL, text)
+
+    def _raw_files(self, paths: Paths, pool: Pool) -> Vector:
+        from blockdot.ingest.build import ingest_for_prediction  # noqa: PLC0415  heavy, and not needed for arrays
+
+        if self.info.features is None:
+            raise DataError("this model was fitted to arrays: it has no feature spec to read raw files with")
+        with TemporaryDirectory(prefix="blockdot-") as directory:
+            store = Path(directory) / "rows.blocks"
+            ingest_for_prediction(paths, store, self.info.features, pool=pool)
+            return self.raw(Dataset.open(store), pool)
+
+
+def load_model(path: str | Path) -> Model:
+    """Load a model directory. Raises StoreError if it is missing, unfinished, damaged, or something else."""
+    path = Path(path)
+    try:
+        content = read_json(path / MODEL)
+        weights = (path / WEIGHTS).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(
+            f"{path} is not a model directory: {error.filename} is missing; save the model again"
+        ) from None
+    try:
+        info, expected = ModelInfo.model_validate(content["model"]), str(content["weights"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise StoreError(f"{path / MODEL}: {place}: {first['msg']}; save the model again") from None
+    except (KeyError, TypeError):
+        raise StoreError(f"{path / MODEL} does not describe a model; save the model again") from None
+    if checksum(weights) != expected:
+        raise StoreError(
+            f"{path / WEIGHTS} was altered or belongs to another model: its checksum is {checksum(weights)}, "
+            f"expected {expected}; save the model again"
+        )
+    return _checked(path, info, weights)
+
+
+def _checked(path: Path, info: ModelInfo, weights: bytes) -> Model:
+    try:
+        arrays = safetensors.numpy.load(weights)
+        ids, coef, tail = arrays["ids"], arrays["coef"], arrays["tail"]
+    except (SafetensorError, KeyError) as error:
+        raise StoreError(f"{path / WEIGHTS} does not hold a model's weights: {error}; save the model again") from None
+    sound = (
+        (ids.dtype, coef.dtype, tail.dtype) == (np.int64, np.float64, np.float64)
+        and ids.shape == coef.shape == (len(ids),)
+        and tail.shape == (int(info.intercept),)
+        and bool(np.all(np.diff(ids) > 0))
+        and (len(ids) == 0 or (ids[0] >= 0 and ids[-1] < info.n_features))
+        and bool(np.all(np.isfinite(coef)) and np.all(np.isfinite(tail)))
+    )
+    if not sound:
+        raise StoreError(f"{path / WEIGHTS} holds arrays of the wrong type, shape or order; save the model again")
+    return Model(info, ids, coef, tail)
+
+
+def _is_paths(data: object) -> TypeIs[Paths]:
+    if isinstance(data, (str, Path)):
+        return True
+    return isinstance(data, (list, tuple)) and bool(data) and all(isinstance(item, (str, Path)) for item in data)

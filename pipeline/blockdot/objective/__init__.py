@@ -1,0 +1,1 @@
+"""What is summed: losses (pointwise in z), predictors (w → z), penalties, and the passes over one block."""

@@ -1,0 +1,34 @@
+"""Solvers: from an objective's functions to a minimum.
+
+    state₀ = init(objective, w₀),   stateₖ₊₁ = step(objective, stateₖ)        until minimize says stop
+
+A solver sees an objective's functions and float64 vectors, nothing else: no rows, no blocks, no sparse matrices. It
+holds settings only; all that changes is in its state, an immutable named tuple, so that a checkpoint is the state.
+"""
+
+from __future__ import annotations
+
+from blockdot.solvers.gradient_descent import Backtracking, BacktrackingState, GradientDescent, GradientDescentState
+from blockdot.solvers.lbfgs import LBFGS, LBFGSState
+from blockdot.solvers.line_search import Accepted, NoStep, Reason, StrongWolfe
+from blockdot.solvers.minimize import Result, Smooth, Solver, State, Status, TracePoint, minimize
+
+__all__ = [
+    "LBFGS",
+    "Accepted",
+    "Backtracking",
+    "BacktrackingState",
+    "GradientDescent",
+    "GradientDescentState",
+    "LBFGSState",
+    "NoStep",
+    "Reason",
+    "Result",
+    "Smooth",
+    "Solver",
+    "State",
+    "Status",
+    "StrongWolfe",
+    "TracePoint",
+    "minimize",
+]

@@ -284,7 +284,7 @@ def _check_weights(weights: Floats | None) -> None:
         row = int(np.argmin(weights))
         raise DataError(f"sample_weight[{row}] is {weights[row]:g}; needed at least 0")
     if weights.max() == 0:
-        raise DataError("every sample_weight is 0: there is nothing to learn from")
+        raise DataError("every sample_weight is zero: there is nothing to learn from")
 
 
 def _slice(column: NDArray[np.float64] | None, start: int, stop: int) -> Floats | None:

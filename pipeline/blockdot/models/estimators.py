@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.threads import ThreadPool
@@ -102,8 +102,8 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         matrix, target = validate_data(
             self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], y_numeric=self._loss == "squared"
         )
-        if sample_weight is not None and np.ndim(sample_weight) == 0:
-            sample_weight = np.full(matrix.shape[0], sample_weight)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, matrix, dtype=np.float64)
         return Dataset.from_arrays(matrix, self._encode(target), sample_weight)
 
     def _encode(self, y: NDArray[Any]) -> NDArray[Any]:
@@ -209,12 +209,14 @@ class LogisticRegression(ClassifierMixin, LinearModel):  # type: ignore[misc]
 
     def predict_proba(self, X: Rows) -> NDArray[np.float64]:
         """(n, 2) probabilities of ``classes_``."""
-        p = self.model_.loss.predict(self._raw(X))
+        z = self._raw(X)
+        p = self.model_.loss.predict(z)
         return np.column_stack([1.0 - p, p])
 
     def predict(self, X: Rows) -> NDArray[Any]:
         """(n,) the class of each row."""
-        return self.classes_[(self._raw(X) > 0).astype(np.intp)]
+        z = self._raw(X)
+        return self.classes_[(z > 0).astype(np.intp)]
 
     def score(self, X: Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy, on a Dataset or on a matrix with y."""

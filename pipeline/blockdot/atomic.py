@@ -90,6 +90,14 @@ def write_error(path: Path, error: OSError, size: int | None = None) -> StoreErr
     return StoreError(f"cannot write {path}{what}: {error.strerror or error}; {remedy}")
 
 
+def rename_directory(aside: Path, path: Path) -> None:
+    """Flush the finished directory ``aside`` to the disk and give it the name ``path``, in the place of what was there."""
+    try:
+        _swap(aside, path)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
 def _swap(aside: Path, path: Path) -> None:
     for file in sorted(aside.rglob("*")):
         _sync(file)

@@ -1,1 +1,1 @@
-"""Raw files → features → blocks. The bytes of a store depend on the files and the spec alone, not on who made it."""
+"""Raw files become features, and features become blocks. Everything depends on the files and the spec alone."""

@@ -1,258 +1,265 @@
-"""Which files there are, and how they are cut into pieces that are read independently.
+"""Where the rows are: inputs become files, and files become chunks that can be read apart from each other.
 
-A plain text file is cut at line ends, a Parquet file at its row groups; a compressed file is one piece, read as a stream.
-The cuts depend on the files and the spec alone. Each piece knows the number of its first line, so that every error can
-name a line, and every row has an identity: the name of its file, below the folder that all input files share, and its
-line (for Parquet its row), counted from 1.
+    plain text      byte ranges cut at line ends, each with the number of its first line
+    .gz .bz2 .zip   one chunk a file, read as a stream and cut into pieces by the same rule
+    Parquet         runs of row groups
+
+A piece ends at the first line end at or after ``block_bytes`` bytes, so the cuts depend on the files and the spec alone.
+A file is known by its path relative to the common parent of all files (by its base name if there is one file), never
+by where it lies on a machine.
 """
 
 from __future__ import annotations
 
 import bz2
 import csv
-import glob
 import gzip
-import importlib.util
 import io
-import mmap
-import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from blockdot.blocks.tree import Pool
-from blockdot.errors import DataError
+from blockdot.errors import DataError, SpecError
+from blockdot.ingest.inputs import resolve
 from blockdot.ingest.spec import DataSpec
-
-Paths = str | Path | Sequence[str | Path]
 
 _MIB = 1 << 20
 _BOM = b"\xef\xbb\xbf"
-_COMPRESSED = (".gz", ".bz2", ".zip")
+_COMPRESSED = {".gz", ".bz2", ".zip"}
+_UNREADABLE = {".xz", ".zst", ".lz4", ".7z", ".tar", ".tgz", ".rar"}
 
 
 @dataclass(frozen=True)
-class InputFile:
-    """A raw file: where it is, and its name for the identity of its rows, which does not depend on where it is."""
+class Source:
+    """A file: its number among the inputs, where it is, its name for the split, its columns, where its rows begin."""
 
+    index: int
     path: Path
     name: str
-    index: int
+    columns: tuple[str, ...] | None = None
+    body: int = 0
+    body_line: int = 1
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Bytes (of a compressed file: all; of a Parquet file: row groups) start … stop−1 of a file."""
+
+    source: Source
+    start: int
+    stop: int
+    first_line: int
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a file: bytes start … stop of a text, row group ``start`` of a Parquet file, or a whole stream."""
+    """Whole lines of a file, the number of the first one, and the columns if the file has named ones."""
 
-    file: InputFile
-    start: int = 0
-    stop: int | None = None
-    first_line: int = 1
-    header: tuple[str, ...] | None = None
-    """The names of the columns of a delimited text."""
+    place: str
+    first_line: int
+    data: bytes
+    columns: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
-class Text:
-    """Whole lines of a text file, the first of which has the number ``first_line``."""
+class Plan:
+    """The files, the chunks in the order of their rows, and the bytes of text in a piece."""
 
-    file: InputFile
-    data: bytes
-    first_line: int
-    header: tuple[str, ...] | None = None
-
-    def where(self, line: int) -> str:
-        """``file:line``, for a line counted from 0 within this text."""
-        return f"{self.file.path}:{self.first_line + line}"
+    sources: tuple[Source, ...]
+    chunks: tuple[Chunk, ...]
+    block_bytes: int
 
 
-def find_files(inputs: Paths) -> list[InputFile]:
-    """The files that ``inputs`` name: paths, globs, folders (all files in them), ``package:NAME/path`` of an installed one.
+def plan(inputs: str | Path | Sequence[str | Path], spec: DataSpec, pool: Pool) -> Plan:
+    """Find the files and cut them into chunks.
 
-    Raises DataError for a path that names nothing, and for a file that is empty or cannot be read.
+    Raises SpecError for inputs that lead to no file, DataError for a file that cannot be read or has no rows.
     """
-    wanted = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    paths = [path for item in wanted for path in _expand(str(item))]
-    if not paths:
-        raise DataError("no input files were named; needed at least one")
-    paths = list(dict.fromkeys(path.absolute() for path in paths))
-    root = Path(os.path.commonpath([path.parent for path in paths]))
-    for path in paths:
-        _check_readable(path)
-    return [InputFile(path, path.relative_to(root).as_posix(), i) for i, path in enumerate(paths)]
+    files = resolve(inputs)
+    block_bytes = spec.block_bytes or min(max(sum(path.stat().st_size for path, _ in files) // 64, _MIB), 32 * _MIB)
+    sources = tuple(_inspect(i, path, name, spec) for i, (path, name) in enumerate(files))
+    cut = [chunk for source in sources for chunk in _cut(source, spec, block_bytes)]
+    if spec.format != "parquet":
+        cut = _number_lines(cut, pool)
+    return Plan(sources, tuple(cut), block_bytes)
 
 
-def cut(files: Sequence[InputFile], data: DataSpec, pool: Pool) -> list[Piece]:
-    """Cut the files into pieces, counting lines in parallel."""
-    if data.format == "parquet":
-        return [piece for pieces in pool.map(_row_groups, files) for piece in pieces]
-    size = data.block_bytes or min(max(sum(f.path.stat().st_size for f in files) // 64, _MIB), 32 * _MIB)
-    pieces = [piece for file in files for piece in _cut_text(file, data, size)]
-    counts = pool.map(_count_lines, pieces)
-    line, numbered, before = 1, [], None
-    for piece, lines in zip(pieces, counts, strict=True):
-        if piece.file != before:
-            line, before = piece.first_line, piece.file
-        numbered.append(Piece(piece.file, piece.start, piece.stop, line, piece.header))
-        line += lines
-    return numbered
+def pieces(chunk: Chunk, block_bytes: int, *, whole: bool = False) -> Iterator[Piece]:
+    """The text of a chunk in pieces of whole lines; all of it in one piece if ``whole``."""
+    source, line = chunk.source, chunk.first_line
+    with open_text(source.path) as file:
+        if not is_compressed(source.path):
+            file.seek(chunk.start)
+            yield Piece(str(source.path), line, file.read(chunk.stop - chunk.start), source.columns)
+            return
+        file.read(source.body)
+        while data := file.read() if whole else file.read(block_bytes - 1) + file.readline():
+            yield Piece(str(source.path), line, data, source.columns)
+            line += data.count(b"\n")
 
 
-def read_texts(piece: Piece, data: DataSpec, size: int) -> Iterator[Text]:
-    """The lines of a piece: one text, or, for a stream, texts of about ``size`` bytes."""
-    if piece.stop is not None:
-        with piece.file.path.open("rb") as file:
-            file.seek(piece.start)
-            yield Text(piece.file, file.read(piece.stop - piece.start), piece.first_line, piece.header)
-        return
-    line, rest, unlimited = piece.first_line, b"", data.quoted_newlines
-    with open_stream(piece.file) as stream:
-        for _ in range(piece.first_line - 1):
-            stream.readline()
-        while part := _read(piece.file, stream, -1 if unlimited else size):
-            end = len(part) if unlimited else part.rfind(b"\n") + 1
-            text, rest = rest + part[:end], part[end:] if end else rest + part
-            if end:
-                yield Text(piece.file, text, line, piece.header)
-                line += text.count(b"\n")
-    if rest:
-        yield Text(piece.file, rest, line, piece.header)
+def is_compressed(path: Path) -> bool:
+    """Whether the file is read as a stream."""
+    return path.suffix.lower() in _COMPRESSED
 
 
 @contextmanager
-def open_stream(file: InputFile) -> Iterator[BinaryIO]:
-    """The uncompressed bytes of a file, past a byte-order mark."""
-    suffix = file.path.suffix
+def open_text(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a text file, decompressed. Raises DataError if it cannot be read or is damaged."""
     try:
-        with _opened(file.path, suffix) as stream:
-            buffered = io.BufferedReader(cast(io.RawIOBase, stream), _MIB)
-            if buffered.peek(3)[:3] == _BOM:
-                buffered.read(3)
-            yield cast(BinaryIO, buffered)
-    except (gzip.BadGzipFile, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise DataError(f"{file.path} cannot be read as {suffix or 'a file'}: {error}; is it whole?") from error
+        with _open(path) as file:
+            yield file
+    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path}: the compressed file is damaged or of another kind ({error}); fetch it again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions") from None
 
 
-def _opened(path: Path, suffix: str) -> BinaryIO:
+def _open(path: Path) -> IO[bytes]:
+    suffix = path.suffix.lower()
+    if suffix in _UNREADABLE:
+        raise DataError(f"{path}: {suffix} files cannot be read; needed plain text, .gz, .bz2 or .zip: convert the file")
     if suffix == ".gz":
-        return cast(BinaryIO, gzip.open(path, "rb"))
+        return io.BufferedReader(gzip.open(path))  # type: ignore[arg-type]  # a GzipFile is a raw reader at run time
     if suffix == ".bz2":
-        return cast(BinaryIO, bz2.open(path, "rb"))
+        return io.BufferedReader(bz2.open(path))  # type: ignore[arg-type]
     if suffix == ".zip":
-        archive = zipfile.ZipFile(path)
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        if len(members) != 1:
-            raise DataError(f"{path} holds {len(members)} files; needed a zip archive of exactly one")
-        return cast(BinaryIO, archive.open(members[0]))
+        return _open_zip(path)
     return path.open("rb")
 
 
-def _read(file: InputFile, stream: BinaryIO, size: int) -> bytes:
+def _open_zip(path: Path) -> IO[bytes]:
+    archive = zipfile.ZipFile(path)
+    names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    if len(names) != 1:
+        raise DataError(f"{path}: found {len(names)} files in the archive, needed one; unpack it and name the files")
+    return archive.open(names[0])
+
+
+def _inspect(index: int, path: Path, name: str, spec: DataSpec) -> Source:
+    """See that the file can be read and has content; find its columns and where its rows begin."""
+    if spec.format == "parquet":
+        return Source(index, path, name, tuple(parquet_file(path).schema_arrow.names))
+    with open_text(path) as file:
+        first = file.readline()
+        body = len(_BOM) if first.startswith(_BOM) else 0
+        if not first[body:]:
+            raise DataError(f"{path}: the file is empty; remove it from the inputs, or write it again")
+        if spec.format == "svmlight":
+            return Source(index, path, name, None, body)
+        if spec.columns is not None:
+            return Source(index, path, name, spec.columns, body)
+        header, line, end = first[body:], 1, len(first)
+        while header and not header.strip(b"\r\n"):
+            header, line = file.readline(), line + 1
+            end += len(header)
+    return Source(index, path, name, _header(path, line, header, spec), end, line + 1)
+
+
+def _header(path: Path, line: int, raw: bytes, spec: DataSpec) -> tuple[str, ...]:
     try:
-        return stream.read(size)
-    except (EOFError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file.path} is damaged: {error}; unpack it to see, or fetch it again") from error
+        text = raw.decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}:{line}: column {error.start + 1}: the header is not UTF-8; convert the file") from None
+    quoting = csv.QUOTE_MINIMAL if spec.quoting else csv.QUOTE_NONE
+    names = next(csv.reader([text], delimiter=spec.separator, quoting=quoting), [])
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"{path}:{line}: the header has the column {name!r} twice; give each column its own name")
+    return tuple(names)
 
 
-def _expand(item: str) -> list[Path]:
-    if item.startswith("package:"):
-        return [_in_package(item)]
-    path = Path(item).expanduser()
-    if path.is_dir():
-        return sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith((".", "_")))
-    found = [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path), recursive=True))
-    if not found:
-        raise DataError(f"{item}: there is no such file; needed a path, a pattern such as 'day*.gz', or a folder")
-    return [p for p in found if not p.is_dir()]
-
-
-def _in_package(item: str) -> Path:
-    """Find a file that an installed package brings, without importing the package."""
-    name, _, inside = item.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    if spec is None:
-        raise DataError(f"{item}: the package {name!r} is not installed; install it (pip install {name})")
-    for folder in spec.submodule_search_locations or ():
-        path = Path(folder) / inside
-        if ".." not in Path(inside).parts and path.is_file():
-            return path
-    raise DataError(f"{item}: the package {name!r} is installed but has no file {inside!r}")
-
-
-def _check_readable(path: Path) -> None:
+def parquet_file(path: Path) -> pq.ParquetFile:
+    """Open a Parquet file. Raises DataError if it is not one."""
     try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if empty:
-        raise DataError(f"{path} is empty; needed at least one row")
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file that can be read ({error}); write it again") from None
 
 
-def _cut_text(file: InputFile, data: DataSpec, size: int) -> Iterator[Piece]:
-    header, start = None, 0
-    if data.format in ("csv", "tsv"):
-        header, start = _read_header(file, data)
-    first_line = 1 if start == 0 or data.columns is not None else 2
-    if file.path.suffix in _COMPRESSED or data.quoted_newlines:
-        yield Piece(file, 0, None, first_line, header)
-        return
-    total = file.path.stat().st_size
-    with file.path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        if start == 0 and text[:3] == _BOM:
-            start = 3
-        while start < total:
-            end = text.find(b"\n", min(start + size, total) - 1)
-            stop = total if end < 0 else end + 1
-            yield Piece(file, start, stop, first_line, header)
+def _cut(source: Source, spec: DataSpec, block_bytes: int) -> Iterator[Chunk]:
+    if spec.format == "parquet":
+        yield from _cut_row_groups(source, block_bytes)
+    elif is_compressed(source.path):
+        yield Chunk(source, source.body, -1, source.body_line)
+    elif spec.quoted_newlines:
+        yield Chunk(source, source.body, source.path.stat().st_size, source.body_line)
+    else:
+        yield from _cut_text(source, block_bytes)
+
+
+def _cut_text(source: Source, block_bytes: int) -> Iterator[Chunk]:
+    with open_text(source.path) as file:
+        size, start = source.path.stat().st_size, source.body
+        while start < size:
+            file.seek(start + block_bytes - 1)
+            file.readline()
+            stop = min(file.tell(), size)
+            yield Chunk(source, start, stop, source.body_line)
             start = stop
 
 
-def _read_header(file: InputFile, data: DataSpec) -> tuple[tuple[str, ...], int]:
-    """The names of the columns, and the offset of the first byte after the header line."""
-    if data.columns is not None:
-        return data.columns, 0
-    with open_stream(file) as stream:
-        line = stream.readline()
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file.path}:1: the header is not UTF-8 ({error.reason}); convert the file") from None
-    names = next(csv.reader([text.rstrip("\r\n")], delimiter=delimiter(data)), [])
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise DataError(f"{file.path}:1: the column {twice!r} occurs twice in the header; rename one of them")
-    with file.path.open("rb") as opened:
-        marked = file.path.suffix not in _COMPRESSED and opened.read(3) == _BOM
-    return tuple(names), len(line) + 3 * marked
+def _cut_row_groups(source: Source, block_bytes: int) -> Iterator[Chunk]:
+    """Join row groups while they stay within ``block_bytes``: a file of tiny ones is no store of tiny blocks."""
+    metadata = parquet_file(source.path).metadata
+    if metadata.num_rows == 0:
+        raise DataError(f"{source.path}: the file has no rows; remove it from the inputs, or write it again")
+    start = row = rows = size = 0
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        if i > start and size + group.total_byte_size > block_bytes:
+            yield Chunk(source, start, i, row + 1)
+            start, row, rows, size = i, row + rows, 0, 0
+        rows += group.num_rows
+        size += group.total_byte_size
+    yield Chunk(source, start, metadata.num_row_groups, row + 1)
 
 
-def delimiter(data: DataSpec) -> str:
-    """What separates the fields of a line."""
-    return data.delimiter or ("\t" if data.format == "tsv" else ",")
+def _number_lines(chunks: list[Chunk], pool: Pool) -> list[Chunk]:
+    """Give each chunk the number of its first line; lines are counted in parallel where a file has several chunks."""
+    files = [chunk.source.index for chunk in chunks]
+    followed = [chunk for chunk, after in zip(chunks, files[1:], strict=False) if chunk.source.index == after]
+    counts = dict(zip(followed, pool.map(_count_lines, followed), strict=True))
+    numbered: list[Chunk] = []
+    for chunk in chunks:
+        before = numbered[-1] if numbered else None
+        if before is not None and before.source is chunk.source:
+            line = before.first_line + counts[Chunk(before.source, before.start, before.stop, before.source.body_line)]
+            chunk = Chunk(chunk.source, chunk.start, chunk.stop, line)
+        numbered.append(chunk)
+    return numbered
 
 
-def _count_lines(piece: Piece) -> int:
-    if piece.stop is None:
-        return 0
-    with piece.file.path.open("rb") as file:
-        file.seek(piece.start)
-        return file.read(piece.stop - piece.start).count(b"\n")
+def _count_lines(chunk: Chunk) -> int:
+    with open_text(chunk.source.path) as file:
+        file.seek(chunk.start)
+        left, lines = chunk.stop - chunk.start, 0
+        while left > 0 and (data := file.read(min(left, _MIB))):
+            lines += int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
+            left -= len(data)
+    return lines
 
 
-def _row_groups(file: InputFile) -> list[Piece]:
-    try:
-        metadata = pq.ParquetFile(file.path).metadata
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file.path} is not a Parquet file: {error}") from None
-    pieces, row = [], 1
-    for group in range(metadata.num_row_groups):
-        pieces.append(Piece(file, group, None, row))
-        row += metadata.row_group(group).num_rows
-    return pieces
+def check_columns(source: Source, needed: Sequence[str], spec: DataSpec) -> None:
+    """Refuse a file that lacks a column, naming the one with the nearest name."""
+    import difflib
+
+    assert source.columns is not None
+    for name in needed:
+        if name in source.columns:
+            continue
+        near = difflib.get_close_matches(name, source.columns, n=1, cutoff=0.0)
+        raise (DataError if spec.columns is None else SpecError)(
+            f"{source.path}: there is no column {name!r}; the nearest is {near[0]!r}, " if near else ""
+            f"of the {len(source.columns)} columns {', '.join(source.columns[:12])}"
+            f"{', …' if len(source.columns) > 12 else ''}; correct the name"
+        )

@@ -1,84 +1,83 @@
-"""Rows on their way from a file to a block, and the identity that decides on which side of a split a row falls."""
+"""Rows: what a reader makes of a piece of a file, before it becomes a block.
+
+``row_id`` of a stored row is (index of the file << 40) | line, so a row of a store leads back to its line.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
-from blockdot.ingest.spec import Split
+from blockdot.blocks.block import Block
+from blockdot.errors import DataError
+
+_LINE_BITS = 40
 
 Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-LINE_BITS = 40  # a row id is (number of the file << LINE_BITS) | line
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows in CSR form over feature ids. ``line`` counts from 1 in the file; ``is_test`` is None without a split."""
+    """Rows in CSR form with global ids; optional arrays are None when absent.
 
-    indptr: NDArray[np.int64]
-    ids: NDArray[np.int64]
+    Attributes
+    ----------
+    place
+        The file, for messages.
+    lines
+        The line of each row in its file, from 1; for Parquet the number of the row.
+    read, dropped
+        How many rows were read, and how many of them were dropped for which reason.
+    """
+
+    place: str
+    lines: Ints
+    indptr: Ints
+    ids: Ints
     values: Floats | None
-    line: NDArray[np.int64]
     y: Floats | None = None
     weight: Floats | None = None
     offset: Floats | None = None
-    is_test: Mask | None = None
-    rows_read: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
+    read: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.indptr) - 1
+        return len(self.lines)
 
-    def select(self, keep: Mask) -> Rows:
-        """The rows where ``keep`` holds."""
-        if np.all(keep):
-            return self
-        entries = np.repeat(keep, np.diff(self.indptr))
-        indptr = np.concatenate([[0], np.cumsum(np.diff(self.indptr)[keep])])
+    def take(self, mask: NDArray[np.bool_]) -> Rows:
+        """The rows where ``mask`` is true."""
+        lengths = np.diff(self.indptr)
+        entries = np.repeat(mask, lengths)
+        indptr = np.concatenate(([0], np.cumsum(lengths[mask])))
+        parts = (None if a is None else a[mask] for a in (self.y, self.weight, self.offset))
+        values = None if self.values is None else self.values[entries]
+        return Rows(self.place, self.lines[mask], indptr, self.ids[entries], values, *parts)
 
-        def part(column: Floats | None) -> Floats | None:
-            return None if column is None else column[keep]
-
-        return Rows(
-            indptr,
-            self.ids[entries],
-            None if self.values is None else self.values[entries],
-            self.line[keep],
-            part(self.y),
-            part(self.weight),
-            part(self.offset),
-            None if self.is_test is None else self.is_test[keep],
-            self.rows_read,
-            self.dropped,
+    def to_block(self, file: int, dtype: str) -> Block:
+        """The rows as a block. Raises DataError for a value that is too large for ``dtype``."""
+        if self.values is not None:
+            self._refuse_overflow(self.values, dtype)
+        return Block.from_rows(
+            self.indptr,
+            self.ids,
+            self.values,
+            y=self.y,
+            sample_weight=self.weight,
+            offset=self.offset,
+            row_id=(np.int64(file) << _LINE_BITS) | self.lines,
+            dtype=np.dtype(dtype),
         )
 
-
-def in_test_by_line(split: Split, file_name: str, line: NDArray[np.int64]) -> Mask:
-    """Whether each line of a file is in the test set: a hash of file and line, compared with the fraction."""
-    start = np.uint64(xxhash.xxh3_64_intdigest(file_name.encode(), seed=split.seed))
-    return _below(_mixed(line.astype(np.uint64) + start), split)
-
-
-def in_test_by_value(split: Split, values: list[str]) -> Mask:
-    """The same for rows that are identified by a value: equal values fall on the same side."""
-    hashes = [xxhash.xxh3_64_intdigest(value.encode(), seed=split.seed) for value in values]
-    return _below(_mixed(np.array(hashes, np.uint64)), split)
-
-
-def _below(hashes: NDArray[np.uint64], split: Split) -> Mask:
-    assert split.fraction is not None
-    return hashes < np.uint64(split.fraction * 2.0**64)
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The output function of SplitMix64 (Steele, Lea & Flood 2014): neighbouring numbers become unrelated ones."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    def _refuse_overflow(self, values: Floats, dtype: str) -> None:
+        largest = float(np.finfo(dtype).max)
+        if values.size and max(values.max(), -values.min()) > largest:
+            k = int(np.argmax(np.abs(values) > largest))
+            line = self.lines[np.searchsorted(self.indptr, k, side="right") - 1]
+            raise DataError(
+                f"{self.place}:{line}: found the value {values[k]:g} of feature {self.ids[k]}, needed at most "
+                f'{largest:.4g} in size; scale the feature, or set dtype = "float64"'
+            )

@@ -1,170 +1,213 @@
-"""What raw files are, and how their columns become features: the tables [data] and [features] of a job spec.
+"""What raw files hold and how they become features: the options of an ingest, checked before a file is opened.
 
-Ids of features, in this order: numeric columns; an indicator "column is missing" for each of them, where missing values
-are indicated; the levels of one-hot columns; 2^bits hash slots. A categorical value, and each cross, is the number 1.
+A column option may be written as a name, or as a table with the name and more: ``label = "y"`` is
+``label = {column = "y"}``; the same holds for ``offset`` and for each entry of ``numeric``.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from blockdot.errors import SpecError
+from blockdot.ingest.rule import Rule
 
 Format = Literal["svmlight", "csv", "tsv", "parquet"]
-MISSING = ("", "NA", "NaN", "nan", "null", "NULL")
-
-_RULE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*|\s*in\s*\[(.*)\]\s*")
+MISSING_TOKENS = ("", "NA", "NaN", "nan", "null", "NULL")
 
 
-class Spec(BaseModel):
-    """Base of all specs: unknown keys are refused, and nothing changes after it was read."""
-
+class _Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Label(Spec):
-    """A label column, and a rule that makes its values 1 where it holds and 0 where it does not.
+class Label(_Spec):
+    """The column of targets. With a ``rule``, y = 1 where the rule holds and 0 elsewhere.
 
-    Rules: ``> n``, ``>= n``, ``< n``, ``<= n``, ``== v``, ``!= v``, ``in [v, v, …]``.
+    ``text`` says that labels are names of classes (y = place among the sorted names); by default they are if the first
+    label of the first file is not a number.
     """
 
     column: str
     rule: str | None = None
+    text: bool | None = None
 
     @model_validator(mode="after")
-    def _rule_is_known(self) -> Self:
-        if self.rule is not None and _RULE.fullmatch(self.rule) is None:
-            raise ValueError(f"the rule {self.rule!r} is not of the form '> 15', '== yes' or 'in [a, b]'")
-        if self.rule is not None and self.comparison[0] in (">", ">=", "<", "<="):
-            try:
-                float(self.comparison[1][0])
-            except ValueError:
-                raise ValueError(f"the rule {self.rule!r} compares with {self.comparison[1][0]!r}: needed a number") from None
-        return self
-
-    @property
-    def comparison(self) -> tuple[str, tuple[str, ...]]:
-        """The operator and its operands."""
-        match = _RULE.fullmatch(self.rule or "")
-        assert match is not None
-        if match[1] is not None:
-            return match[1], (match[2].strip("\"'"),)
-        return "in", tuple(value.strip().strip("\"'") for value in match[3].split(","))
-
-
-class Split(Spec):
-    """Which rows are the test set.
-
-    By ``fraction``: a row is in it when the hash of its identity falls below the fraction: the same rows on every machine.
-    The identity is the value of the column ``by``, or else the file's name (below the folder that all input files share)
-    and the row's line. By ``column``: a row is in it when its value is one of ``test``.
-    """
-
-    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
-    by: str | None = None
-    seed: int = 0
-    column: str | None = None
-    test: tuple[str | int | float, ...] = ()
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.fraction is None) == (self.column is None):
-            raise ValueError("needed either fraction, or column with test")
-        if self.column is not None and not self.test:
-            raise ValueError(f"the split by column {self.column!r} needs test, the list of values of the test set")
-        if self.column is not None and self.by is not None:
-            raise ValueError("by goes with fraction, not with column")
+    def _check(self) -> Self:
+        if self.rule is not None:
+            Rule.parse(self.rule)
+            if self.text:
+                raise ValueError("give a rule or text = true, not both: a rule makes 0 and 1 of any label")
         return self
 
 
-class DataSpec(Spec):
-    """How to read the files, and which columns are targets. Columns are for tabular formats; svmlight has its own."""
+class Offset(_Spec):
+    """The column of offsets, added to z as it is or as its logarithm (for an exposure in a log-link model)."""
 
-    format: Format = "svmlight"
-    label: Label | None = None
-    weight: str | None = None
-    offset: str | None = None
-    columns: tuple[str, ...] | None = None
-    """Names, for a text file without a header line."""
-    delimiter: str | None = None
-    missing: tuple[str, ...] = MISSING
-    quoted_newlines: bool = False
-    zero_based: bool = False
-    """svmlight: whether indices count from 0."""
-    n_features: Annotated[int, Field(ge=1)] | None = None
-    """svmlight: the number of features; the default is the largest that occurs."""
-    block_bytes: Annotated[int, Field(ge=1)] | None = None
-    """Bytes of text a block; the default depends on the size of the files."""
-    dtype: Literal["float32", "float64"] = "float32"
-
-    @model_validator(mode="after")
-    def _fits_the_format(self) -> Self:
-        tabular = {"label", "weight", "offset", "columns", "delimiter", "missing", "quoted_newlines"}
-        wrong = (tabular if self.format == "svmlight" else {"zero_based", "n_features"}) & self.model_fields_set
-        default = {name for name in wrong if getattr(self, name) == type(self).model_fields[name].default}
-        if wrong - default:
-            raise ValueError(f"{sorted(wrong - default)[0]} does not go with format = {self.format!r}")
-        return self
+    column: str
+    transform: Literal["identity", "log"] = "identity"
 
 
-class Numeric(Spec):
-    """A numeric column, and what is done to its values."""
+class Numeric(_Spec):
+    """A column that is one feature, as it is or as log(1 + value)."""
 
     column: str
     transform: Literal["identity", "log1p"] = "identity"
 
 
-class Derived(Spec):
-    """A column made of a date: of one column with a timestamp, or of three with year, month and day."""
+def _column(value: object) -> object:
+    return {"column": value} if isinstance(value, str) else value
 
-    columns: tuple[str, ...]
-    part: Literal["year", "month", "day", "weekday", "hour"]
+
+class DataSpec(_Spec):
+    """The format of the files and the columns that are no features."""
+
+    format: Format
+    label: Annotated[Label | None, BeforeValidator(_column)] = None
+    weight: str | None = None
+    offset: Annotated[Offset | None, BeforeValidator(_column)] = None
+    row_id: str | None = None
+    """Rows with the same value of this column stay on the same side of a split."""
+    columns: tuple[str, ...] | None = None
+    """The names of the columns of delimited files that have no header line."""
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    missing: tuple[str, ...] = MISSING_TOKENS
+    quoting: bool = True
+    """False: a quotation mark is a letter like any other."""
+    quoted_newlines: bool = False
+    """Quoted fields may run over line ends; such a file cannot be cut, so it is one chunk."""
+    zero_based: bool = False
+    """The indices of an svmlight file count from 0."""
+    n_features: int | None = Field(default=None, ge=1)
+    """The width of the space of svmlight indices; None: one more than the largest id that occurs."""
+    block_bytes: int | None = Field(default=None, ge=1, le=2**30)
+    """Bytes of text in a chunk; None: a 64th of all, between 1 MiB and 32 MiB."""
+    dtype: Literal["float32", "float64"] = "float32"
 
     @model_validator(mode="after")
-    def _one_or_three(self) -> Self:
-        if len(self.columns) not in (1, 3):
-            raise ValueError("columns is either one column with a timestamp, or year, month and day")
+    def _only_what_the_format_has(self) -> Self:
+        tabular = ("label", "weight", "offset", "row_id")
+        delimited = ("columns", "delimiter", "missing", "quoting", "quoted_newlines")
+        svmlight = ("zero_based", "n_features")
+        foreign = {
+            "svmlight": tabular + delimited,
+            "csv": svmlight,
+            "tsv": svmlight,
+            "parquet": tuple(name for name in delimited if name != "missing") + svmlight,
+        }[self.format]
+        for name in foreign:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} does not apply to the format {self.format!r}; leave it out")
+        if self.quoted_newlines and not self.quoting:
+            raise ValueError("quoted_newlines = true needs quoting = true")
+        return self
+
+    @property
+    def separator(self) -> str:
+        """The character between two fields of a delimited file."""
+        return self.delimiter or ("\t" if self.format == "tsv" else ",")
+
+
+class Split(_Spec):
+    """Which rows are held out for testing: a ``fraction`` of them, or those whose ``column`` has a ``test`` value."""
+
+    fraction: float | None = Field(default=None, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0, lt=2**64)
+    column: str | None = None
+    test: tuple[str, ...] = ()
+
+    @field_validator("test", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        return [str(v) for v in value] if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.fraction is None) == (self.column is None):
+            raise ValueError('a split needs either fraction = 0.2 or column = "day" with test = ["31"]')
+        if (self.column is not None) != bool(self.test):
+            raise ValueError("column and test go together: the column, and its values that are held out")
         return self
 
 
-class FeaturesSpec(Spec):
-    """How the columns of a table become features; for svmlight there is nothing to say."""
+class Calendar(_Spec):
+    """A column made from a date: of the ``columns`` year, month, day, or of a ``column`` of dates or times.
 
-    numeric: tuple[str | Numeric, ...] = ()
+    ``layout`` is the form of the text as in strptime ("%y%m%d%H"); None means ISO 8601. Weekdays read Mon … Sun, all
+    other parts are numbers.
+    """
+
+    columns: tuple[str, str, str] | None = None
+    column: str | None = None
+    layout: str | None = None
+    part: Literal["weekday", "month", "day", "hour", "year"]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.columns is None) == (self.column is None):
+            raise ValueError('give either columns = ["year", "month", "day"] or column = "time"')
+        if self.columns is not None and (self.part == "hour" or self.layout is not None):
+            raise ValueError("year, month and day have neither an hour nor a layout; use column = ...")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The columns it is made from."""
+        return self.columns if self.columns is not None else (self.column or "",)
+
+
+def _columns(value: object) -> object:
+    return [_column(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+class FeaturesSpec(_Spec):
+    """Which columns of a table become features, and how (the layout of the ids is stated in features.py)."""
+
+    numeric: Annotated[tuple[Numeric, ...], BeforeValidator(_columns)] = ()
     hashed: tuple[str, ...] = ()
     one_hot: tuple[str, ...] = ()
     crosses: tuple[tuple[str, ...], ...] = ()
-    bits: Annotated[int, Field(ge=1, le=40)] = 18
+    bits: int = Field(default=18, ge=1, le=40)
+    min_count: int = Field(default=1, ge=1)
     missing: Literal["indicator", "zero", "drop", "error"] = "indicator"
-    """What a missing value of a numeric column becomes. Of a categorical column it is a level of its own."""
-    min_count: Annotated[int, Field(ge=1)] = 1
-    """Levels of a one-hot column that occur in fewer rows are not features."""
-    derive: dict[str, Derived] = {}
+    """What a missing number becomes: the value 0 and an indicator of its own, the value 0, a dropped row, an error."""
+    derive: dict[str, Calendar] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not (self.numeric or self.hashed or self.one_hot or self.crosses):
+            raise ValueError("no features: name columns under numeric, hashed, one_hot or crosses")
+        lists = {"numeric": [n.column for n in self.numeric], "hashed": self.hashed, "one_hot": self.one_hot}
+        for option, names in lists.items():
+            for name in names:
+                if list(names).count(name) > 1:
+                    raise ValueError(f"{option} names the column {name!r} twice")
+        for cross in self.crosses:
+            if len(set(cross)) < max(len(cross), 2):
+                raise ValueError(f"the cross {list(cross)} needs two or more different columns")
+        for numeric in self.numeric:
+            if numeric.column in self.derive:
+                raise ValueError(f"the derived column {numeric.column!r} is a category: hash it or make it one_hot")
+        return self
 
     @property
-    def numbers(self) -> tuple[Numeric, ...]:
-        """The numeric columns, each with its transform."""
-        return tuple(Numeric(column=n) if isinstance(n, str) else n for n in self.numeric)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no column becomes a feature."""
-        return not (self.numeric or self.hashed or self.one_hot or self.crosses)
+    def categories(self) -> tuple[str, ...]:
+        """All columns that are read as categories, each once."""
+        return tuple(dict.fromkeys((*self.one_hot, *self.hashed, *(name for cross in self.crosses for name in cross))))
 
 
-class Survey(Spec):
-    """What a first pass over the rows found out."""
-
-    levels: dict[str, tuple[str, ...]] = {}
-    """One-hot column → its levels, ascending."""
-    classes: tuple[str, ...] | None = None
-    """The labels that y = 0, 1, … stand for, where the raw labels are text."""
+S = TypeVar("S", bound=BaseModel)
 
 
-class FittedFeatures(Spec):
-    """All that is needed to turn raw files into rows: kept with every store and every model."""
-
-    data: DataSpec
-    features: FeaturesSpec = FeaturesSpec()
-    survey: Survey = Survey()
+def parse_spec(kind: type[S], value: S | Mapping[str, object], where: str) -> S:
+    """``value`` as a ``kind``. Raises SpecError, naming the option, what was found and what is needed."""
+    if isinstance(value, kind):
+        return value
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join([where, *(str(part) for part in first["loc"])])
+        found = "" if isinstance(first["input"], Mapping) else f"found {first['input']!r}: "
+        raise SpecError(f"{place}: {found}{first['msg'].removeprefix('Value error, ')}") from None

@@ -1,0 +1,117 @@
+"""A prediction set: one Parquet part for each block, and a manifest written last.
+
+    file, line      where the row stands in the raw files (from 1); for arrays ``line`` is the place of the row, from 0
+    label           the row's label, where it has one
+    prediction      the class, or the number that a regression expects
+    probability     of the second class; for classifiers
+
+The parts are collected beside the directory under a key of their inputs. A run that was cut off goes on with the parts
+that are there; another key starts afresh. The directory gets its name when the manifest is in it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from blockdot import atomic
+from blockdot.blocks.block import Block
+from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.layout import Layout
+from blockdot.blocks.manifest import MANIFEST, checksum
+from blockdot.blocks.tree import Pool
+from blockdot.jobs.run_directory import as_json
+from blockdot.models.model import Model
+from blockdot.objective.passes import raw
+from blockdot.vectors import Vector
+
+LINE_BITS = 40  # a row id is (number of the file << LINE_BITS) | line, as ingest writes it
+
+
+@dataclass(frozen=True)
+class ScorePass:
+    """A block's predictions as the bytes of a Parquet file: made on the worker, written by the driver."""
+
+    model: Model
+    files: tuple[str, ...]
+
+    @property
+    def layout(self) -> Layout:
+        return self.model.predictor.layout
+
+    def __call__(self, block: Block, w: Vector) -> bytes:
+        table = self._table(block, raw(self.model.predictor, block, w))
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        return bytes(sink.getvalue())
+
+    def _table(self, block: Block, z: Vector) -> pa.Table:
+        columns: dict[str, pa.Array] = {}
+        if block.row_id is not None:
+            if self.files:
+                place = pa.array((block.row_id >> LINE_BITS).astype(np.int32))
+                columns["file"] = pa.DictionaryArray.from_arrays(place, pa.array(self.files))
+            columns["line"] = pa.array(block.row_id & ((1 << LINE_BITS) - 1))
+        if block.y is not None:
+            columns["label"] = pa.array(self._named(block.y))
+        mean = self.model.loss.predict(z)
+        if self.model.is_classifier:
+            columns["prediction"] = pa.array(self.model.class_labels[(z > 0).astype(np.intp)])
+            columns["probability"] = pa.array(mean)
+        else:
+            columns["prediction"] = pa.array(mean)
+        return pa.table(columns)
+
+    def _named(self, y: Vector) -> NDArray[np.generic]:
+        """The labels as the raw files have them."""
+        if not self.model.is_classifier or self.model.info.classes is None:
+            return y
+        return self.model.class_labels[y.astype(np.intp)]
+
+
+def write_predictions(
+    model: Model, data: Dataset, path: Path, pool: Pool, key: str, tick: Callable[[int], None] = lambda _: None
+) -> str:
+    """Score every row of ``data`` into the directory ``path``; the checksum of its manifest.
+
+    ``key`` stands for model and data: parts that an interrupted call with the same key left are kept. ``tick`` is called
+    with the number of parts that are done.
+    """
+    aside = path.with_name(f".{path.name}.partial")
+    _prepare(aside, key)
+    parts = [f"part-{i:05d}.parquet" for i in range(data.n_blocks)]
+    missing = [i for i, name in enumerate(parts) if not (aside / name).exists()]
+    tick(len(parts) - len(missing))
+    with data.on(pool) as blocks:
+        scored = blocks.map(ScorePass(model, data.files), model.parameters(data), ids=missing)
+        for done, (i, content) in enumerate(zip(missing, scored, strict=True), 1):
+            atomic.write_file(aside / parts[i], content)
+            tick(len(parts) - len(missing) + done)
+    entries = [{"file": name, "checksum": checksum((aside / name).read_bytes())} for name in parts]
+    content = as_json({"format": "blockdot-predictions", "version": 1, "rows": data.n_rows, "parts": entries})
+    atomic.write_file(aside / MANIFEST, content)
+    (aside / "key").unlink()
+    atomic.rename_directory(aside, path)
+    return checksum(content)
+
+
+def _prepare(aside: Path, key: str) -> None:
+    try:
+        if aside.exists() and (aside / "key").read_text() == key:
+            return
+    except OSError:
+        pass
+    try:
+        if aside.exists():
+            shutil.rmtree(aside)
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise atomic.write_error(aside, error) from error
+    atomic.write_file(aside / "key", key.encode())

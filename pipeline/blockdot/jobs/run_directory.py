@@ -1,0 +1,100 @@
+"""The run directory: what a job has made so far, and for which inputs.
+
+    DIR/job.toml        the resolved spec        DIR/train.blocks  DIR/test.blocks   the block stores
+    DIR/log.jsonl       one JSON object a line   DIR/model/                          the model
+    DIR/metrics.json    the metrics              DIR/predictions/                    Parquet parts, manifest last
+    DIR/stages/NAME.json   a receipt: the key of the inputs that the stage was done for, and what it made
+
+A receipt is written when its stage is done. A stage whose receipt has the key of today's inputs, and whose outputs are
+still what the receipt says, is skipped. One process works in a run directory at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from blockdot import atomic
+from blockdot.blocks.manifest import checksum, read_json
+from blockdot.errors import StoreError
+
+
+class RunDirectory:
+    """The files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.train = path / "train.blocks"
+        self.test = path / "test.blocks"
+        self.scored = path / "predict.blocks"
+        self.model = path / "model"
+        self.metrics = path / "metrics.json"
+        self.predictions = path / "predictions"
+        self.log = path / "log.jsonl"
+
+    @contextmanager
+    def opened(self, spec: str) -> Iterator[None]:
+        """Hold the directory for this process, write the resolved spec, and log to log.jsonl."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise atomic.write_error(self.path, error) from error
+        busy = f"{self.path} is in use by another run; wait for it, or choose another output (--set job.output=DIR)"
+        with atomic.locked(self.path / ".lock", busy):
+            atomic.write_file(self.path / "job.toml", spec.encode())
+            handler = _JsonLines(self.log, encoding="utf-8", delay=True)
+            package = logging.getLogger("blockdot")
+            package.addHandler(handler)
+            try:
+                yield
+            finally:
+                package.removeHandler(handler)
+                handler.close()
+
+    def receipt(self, stage: str) -> Mapping[str, object]:
+        """The receipt of a stage, empty when there is none that can be read."""
+        try:
+            content = read_json(self._receipt_path(stage))
+        except (OSError, StoreError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def write_receipt(self, stage: str, key: str, made: Mapping[str, object]) -> None:
+        """Note that ``stage`` is done for the inputs with ``key``, and what it made."""
+        path = self._receipt_path(stage)
+        path.parent.mkdir(exist_ok=True)
+        atomic.write_file(path, as_json({"key": key, "made": made}))
+
+    def _receipt_path(self, stage: str) -> Path:
+        return self.path / "stages" / f"{stage}.json"
+
+
+class _JsonLines(logging.FileHandler):
+    """One JSON object a line: time (UTC), level, logger, message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry = {"time": time, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def as_json(content: object) -> bytes:
+    """Readable JSON, keys in order; numbers that are not finite are refused."""
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+def digest_of(*content: object) -> str:
+    """A checksum of JSON-able content: the key of a stage's inputs."""
+    return checksum(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
+def file_digest(path: Path) -> str | None:
+    """The checksum of a small file; None when it is not there."""
+    try:
+        return checksum(path.read_bytes())
+    except OSError:
+        return None

@@ -1,0 +1,305 @@
+"""The stages of a job: ingest → fit → evaluate → predict.
+
+Each stage has a key: a checksum of the part of the spec that it depends on and of its inputs. A stage that is done for
+the same key, and whose outputs are unchanged, is skipped. Where a job runs is in no key: the bytes are the same anywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, cast
+
+import blockdot
+from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.manifest import Manifest
+from blockdot.blocks.tree import Pool
+from blockdot.errors import BlockdotError, NotConvergedError, SpecError, StoreError
+from blockdot.ingest.build import ingest, ingest_for_prediction
+from blockdot.ingest.inputs import resolve
+from blockdot.jobs.cluster import connect
+from blockdot.jobs.predictions import write_predictions
+from blockdot.jobs.run_directory import RunDirectory, as_json, digest_of, file_digest
+from blockdot.jobs.spec import Job
+from blockdot.models.evaluate import evaluate
+from blockdot.models.fit import Recipe, fit
+from blockdot.models.model import MODEL, Model, load_model
+from blockdot.solvers import State
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("ingest", "fit", "evaluate", "predict")
+Tick = Callable[[int, int | None], None]
+
+
+class Reporter(Protocol):
+    """Who is told how a run goes on: a person at a terminal, or a log."""
+
+    def say(self, text: str) -> None:
+        """A line worth reading."""
+        ...
+
+    def track(self, what: str) -> AbstractContextManager[Tick]:
+        """Follow something long: call the tick with how much is done, and of how much, where that is known."""
+        ...
+
+
+class Quiet:
+    """Tells nobody."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def track(self, what: str) -> Iterator[Tick]:  # noqa: ARG002
+        """Nothing."""
+        yield lambda done, total: None
+
+
+@dataclass
+class Run:
+    """A job in its run directory. ``strict`` makes a fit that did not converge an error."""
+
+    job: Job
+    reporter: Reporter = field(default_factory=Quiet)
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        self.directory = RunDirectory(self.job.output)
+        self._pool: Pool | None = None
+
+    def run(self, stages: Sequence[str] = STAGES) -> dict[str, object]:
+        """Run the stages named, in order; what each made, by its name. Raises StoreError if an earlier one is missing."""
+        results: dict[str, object] = {}
+        with self.directory.opened(self.job.to_toml()), self._connected():
+            for stage in stages:
+                results[stage] = getattr(self, f"_{stage}")()
+        return results | {"output": str(self.directory.path)}
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        with connect(self.job.cluster) as self._pool:
+            yield
+
+    @property
+    def pool(self) -> Pool:
+        """Where the work is done."""
+        assert self._pool is not None
+        return self._pool
+
+    # ---- ingest
+
+    def _ingest(self) -> dict[str, object]:
+        data = self.job.data
+        key = digest_of(
+            blockdot.__version__,
+            data.model_dump(mode="json"),
+            None if self.job.features is None else self.job.features.model_dump(mode="json"),
+            _identities(data.train),
+            None if data.test is None else _identities(data.test),
+        )
+        made = self._done("ingest", key, self._ingested)
+        if made is None:
+            self._make_stores()
+            made = self._ingested()
+            self.directory.write_receipt("ingest", key, made)
+        self.reporter.say(_counted("train", self._open_train()))
+        if self.directory.test.exists():
+            self.reporter.say(_counted("test", Dataset.open(self.directory.test)))
+        return dict(made)
+
+    def _make_stores(self) -> None:
+        data, directory = self.job.data, self.directory
+        with self.reporter.track("ingest") as tick:
+            ingest(
+                data.train,
+                directory.train,
+                data=data.reading(),
+                features=self.job.features,
+                split=data.split,
+                test_out=directory.test if data.split is not None else None,
+                pool=self.pool,
+                progress=tick,
+                overwrite=True,
+            )
+            if data.test is not None:
+                fitted = self._open_train().features
+                assert fitted is not None
+                ingest_for_prediction(
+                    data.test, directory.test, fitted, pool=self.pool, progress=tick, overwrite=True, needs_label=True
+                )
+
+    def _ingested(self) -> dict[str, object]:
+        stores = {"train": self.directory.train}
+        if self.job.data.test is not None or self.job.data.split is not None:
+            stores["test"] = self.directory.test
+        return {name: Manifest.read(path).digest for name, path in stores.items()}
+
+    # ---- fit
+
+    def _fit(self) -> dict[str, object]:
+        train = self._open_train()
+        key = digest_of(
+            blockdot.__version__,
+            self.job.model.model_dump(mode="json"),
+            self.job.solver.model_dump(mode="json"),
+            train.digest,
+        )
+        made = self._done("fit", key, self._fitted)
+        if made is None:
+            self._fit_model(train)
+            made = self._fitted()
+            self.directory.write_receipt("fit", key, made)
+        record = load_model(self.directory.model).info.fit
+        self.reporter.say(f"fit: {record.message}; objective {record.value:.10g}")
+        if self.strict and record.status != "converged":
+            raise NotConvergedError(
+                f"the fit did not converge: {record.message}; raise solver.max_iter, or loosen solver.tol"
+            )
+        return dict(made) | {"status": record.status, "iterations": record.iterations, "objective": record.value}
+
+    def _fit_model(self, train: Dataset) -> None:
+        table, solver = self.job.model, self.job.solver
+        recipe = Recipe(
+            "logistic" if table.kind == "logistic" else "squared",
+            alpha=table.alpha,
+            fit_intercept=table.fit_intercept,
+            solver=solver.name,
+            step=solver.step,
+            tol=solver.tol,
+            max_iter=solver.max_iter,
+        )
+        with self.reporter.track("fit") as tick:
+
+            def watch(state: State) -> None:
+                tick(state.iteration, solver.max_iter)
+
+            model, result = fit(train, recipe, self.pool, callbacks=[watch])
+        if result.status == "diverged":
+            raise BlockdotError(f"the fit diverged: {result.message}; no model was written")
+        model.save(self.directory.model, overwrite=True)
+
+    def _fitted(self) -> dict[str, object]:
+        load_model(self.directory.model)
+        return {"model": file_digest(self.directory.model / MODEL)}
+
+    # ---- evaluate
+
+    def _evaluate(self) -> dict[str, object]:
+        model, data = self._open_model(), self._open_test()
+        table = self.job.evaluate.model_dump(mode="json")
+        key = digest_of(blockdot.__version__, table, self._fitted(), data.digest)
+        made = self._done("evaluate", key, self._evaluated)
+        if made is None:
+            metrics = {"test": evaluate(model, data, self.pool)}
+            if self.job.evaluate.constant:
+                metrics["constant"] = evaluate(model.constant(), data, self.pool)
+            _write(self.directory.metrics, as_json(metrics))
+            self.directory.write_receipt("evaluate", key, self._evaluated())
+        return self.metrics()
+
+    def _evaluated(self) -> dict[str, object]:
+        return {"metrics": file_digest(self.directory.metrics)}
+
+    def metrics(self) -> dict[str, object]:
+        """What metrics.json says."""
+        import json
+
+        return cast(dict[str, object], json.loads(self.directory.metrics.read_text()))
+
+    # ---- predict
+
+    def _predict(self) -> dict[str, object]:
+        model, data = self._open_model(), self._to_score()
+        key = digest_of(blockdot.__version__, self._fitted(), data.digest)
+        made = self._done("predict", key, self._predicted)
+        if made is None:
+            with self.reporter.track("predict") as tick:
+                write_predictions(
+                    model, data, self.directory.predictions, self.pool, key, lambda done: tick(done, data.n_blocks)
+                )
+            made = self._predicted()
+            self.directory.write_receipt("predict", key, made)
+        return {"rows": data.n_rows, "predictions": str(self.directory.predictions)}
+
+    def _to_score(self) -> Dataset:
+        files = self.job.predict.input
+        if files is None:
+            return self._open_test()
+        model, store = self._open_model(), self.directory.scored
+        if model.info.features is None:
+            raise SpecError("this model was fitted to arrays: it has no feature spec to read raw files with")
+        key = digest_of(blockdot.__version__, model.info.features, _identities(files))
+        if self._done("predict-ingest", key, self._scored) is None:
+            with self.reporter.track("read") as tick:
+                ingest_for_prediction(files, store, model.info.features, pool=self.pool, progress=tick, overwrite=True)
+            self.directory.write_receipt("predict-ingest", key, self._scored())
+        return Dataset.open(store)
+
+    def _scored(self) -> dict[str, object]:
+        return {"store": Manifest.read(self.directory.scored).digest}
+
+    def _predicted(self) -> dict[str, object]:
+        return {"manifest": file_digest(self.directory.predictions / "manifest.json")}
+
+    # ---- what the stages share
+
+    def _done(self, stage: str, key: str, outputs: Callable[[], Mapping[str, object]]) -> Mapping[str, object] | None:
+        """What the stage made, if it is done for ``key`` and that is still there; otherwise None."""
+        receipt = self.directory.receipt(stage)
+        if receipt.get("key") == key:
+            try:
+                made = outputs()
+            except StoreError:
+                made = {}
+            if made == receipt.get("made"):
+                logger.info("%s: done already for the same inputs; skipped", stage)
+                self.reporter.say(f"{stage}: done already for the same inputs; skipped")
+                return made
+        logger.info("%s: started", stage)
+        return None
+
+    def _open_train(self) -> Dataset:
+        return _opened(self.directory.train, "ingest")
+
+    def _open_test(self) -> Dataset:
+        if self.job.data.test is None and self.job.data.split is None:
+            raise SpecError("there is no test set: give data.test or data.split, or files to score in predict.input")
+        return _opened(self.directory.test, "ingest")
+
+    def _open_model(self) -> Model:
+        if not self.directory.model.exists():
+            raise StoreError(f"{self.directory.model} is not there yet: run the stage fit first (blockdot fit, or run)")
+        return load_model(self.directory.model)
+
+
+def _opened(path: Path, stage: str) -> Dataset:
+    if not path.exists():
+        raise StoreError(f"{path} is not there yet: run the stage {stage} first (blockdot {stage}, or run)")
+    return Dataset.open(path)
+
+
+def _identities(inputs: Sequence[str]) -> list[tuple[str, str, int, int]]:
+    """Files, as far as a change of them shows without reading them: path, name, size, time of the last change."""
+    found = []
+    for path, name in resolve(inputs):
+        status = path.stat()
+        found.append((str(path), name, status.st_size, status.st_mtime_ns))
+    return found
+
+
+def _counted(name: str, data: Dataset) -> str:
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted((data.dropped or {}).items()))
+    return (
+        f"{name}: {data.n_rows:,} rows in {data.n_blocks} blocks, {len(data.table):,} features occur, "
+        f"{data.nnz:,} non-zeros" + (f"; of {data.rows_read:,} rows read, dropped: {dropped}" if dropped else "")
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    from blockdot import atomic
+
+    atomic.write_file(path, content)

@@ -91,7 +91,7 @@ def write_error(path: Path, error: OSError, size: int | None = None) -> StoreErr
 
 
 def rename_directory(aside: Path, path: Path) -> None:
-    """Flush the finished directory ``aside`` to the disk and give it the name ``path``, in the place of what was there."""
+    """Flush the finished directory ``aside`` to the disk and rename it to ``path``, replacing what was there."""
     try:
         _swap(aside, path)
     except OSError as error:

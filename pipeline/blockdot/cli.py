@@ -42,7 +42,7 @@ class Plain:
     def track(self, what: str) -> Iterator[Tick]:
         """Say that something starts, and no more."""
         self.say(f"{what} …")
-        yield lambda done, total: None
+        yield lambda _done, _total: None
 
 
 class Bars(Plain):
@@ -77,7 +77,7 @@ def job_command(name: str, text: str) -> Callable[..., None]:
         results = run.run(STAGES if name == "run" else (name,))
         click.echo(json.dumps(results, indent=1, ensure_ascii=False) if as_json else _summary(run, results))
 
-    return command  # type: ignore[no-any-return]
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -167,7 +167,7 @@ def _reporter(quiet: bool) -> Reporter:
 def _summary(run: Run, results: dict[str, Any]) -> str:
     lines = []
     if "evaluate" in results:
-        columns: dict[str, dict[str, float | None]] = results["evaluate"]
+        columns: dict[str, dict[str, float | None]] = dict(sorted(results["evaluate"].items(), reverse=True))
         lines.append(" ".join([f"{'metric':18}", *(f"{name:>12}" for name in columns)]))
         for metric in columns["test"]:
             values = [columns[name][metric] for name in columns]

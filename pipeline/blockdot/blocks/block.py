@@ -26,7 +26,7 @@ TILE_ROWS = 16_384  # z, u and the rows' targets of a tile stay in the second-le
 
 @dataclass(frozen=True, eq=False)
 class CSR:
-    """Compressed sparse rows with 32-bit indices; ``values`` is None when all are 1. Its arrays are never written to."""
+    """Compressed sparse rows, 32-bit indices; ``values`` is None when all are 1. Its arrays are never written to."""
 
     indptr: NDArray[np.int32]
     indices: NDArray[np.uint32]

@@ -69,7 +69,8 @@ class Blocks:
         """Add ``task``'s results over all blocks: the same bits for any pool and any number of workers."""
         parts = subtrees(self.n_blocks, _SUBTREES_A_WORKER * self.pool.n_workers)
         totals = self.pool.map(_fold_subtree, parts, self.source, task, *vectors)
-        return fold(zip(parts, totals, strict=True))
+        total: S = fold(zip(parts, totals, strict=True))
+        return total
 
     def map(self, task: Pass[Out], *vectors: Floats, ids: Sequence[int] | None = None) -> Iterator[Out]:
         """``task``'s result for each block (or for the blocks ``ids``), in order."""
@@ -83,10 +84,11 @@ class Blocks:
 
 def _run_one(index: int, source: Source, task: Pass[Out], *vectors: Floats) -> Out:
     block = source.block(index)
-    return task(block, *(task.layout.gather(v, block) for v in vectors))
+    result: Out = task(block, *(task.layout.gather(v, block) for v in vectors))
+    return result
 
 
 def _fold_subtree(subtree: Subtree, source: Source, task: Pass[S], *vectors: Floats) -> S:
     leaves = (Subtree(i, i + 1) for i in range(subtree.start, subtree.stop))
-    parts: Iterator[tuple[Subtree, S]] = ((leaf, _run_one(leaf.start, source, task, *vectors)) for leaf in leaves)
-    return fold(parts)
+    total: S = fold((leaf, _run_one(leaf.start, source, task, *vectors)) for leaf in leaves)
+    return total

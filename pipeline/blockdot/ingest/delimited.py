@@ -86,7 +86,9 @@ def _explain(
         line = piece.first_line + text.count(b"\n", 0, bad.start)
         column = bad.start - text.rfind(b"\n", 0, bad.start)
         found = text[bad.start : bad.end]
-        return DataError(f"{piece.place}:{line}: byte {column}: found {found!r}, needed UTF-8; convert the file to UTF-8")
+        return DataError(
+            f"{piece.place}:{line}: byte {column}: found {found!r}, needed UTF-8; convert the file to UTF-8"
+        )
     if not ragged:
         return DataError(f"{piece.place}:{piece.first_line}: the text from this line on cannot be parsed ({error})")
     row = ragged[0]

@@ -37,7 +37,7 @@ def resolve(inputs: str | Path | Sequence[str | Path]) -> list[tuple[Path, str]]
 
 def _files(item: str | Path) -> Iterator[Path]:
     text = str(item)
-    path = _in_package(text) if text.startswith(_PACKAGE) else Path(os.path.abspath(text))
+    path = _in_package(text) if text.startswith(_PACKAGE) else Path(text).expanduser().absolute()
     if path.is_dir():
         found = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file.relative_to(path))]
     elif path.exists():

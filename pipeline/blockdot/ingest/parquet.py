@@ -27,10 +27,14 @@ def read(chunk: Chunk, needed: Sequence[str], spec: DataSpec, block_bytes: int) 
     row = chunk.first_line
     try:
         for batch in file.iter_batches(
-            batch_size=max(1, rows * block_bytes // max(size, block_bytes)), row_groups=list(groups), columns=list(needed)
+            batch_size=max(1, rows * block_bytes // max(size, block_bytes)),
+            row_groups=list(groups),
+            columns=list(needed),
         ):
             lines = np.arange(row, row + batch.num_rows, dtype=np.int64)
             yield Table(str(path), lines, {name: batch.column(name) for name in needed}, spec.missing)
             row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: row {row} and those after it cannot be read ({error}); write the file again") from None
+        raise DataError(
+            f"{path}: row {row} and those after it cannot be read ({error}); write the file again"
+        ) from None

@@ -4,7 +4,7 @@
     .gz .bz2 .zip   one chunk a file, read as a stream and cut into pieces by the same rule
     Parquet         runs of row groups
 
-A piece ends at the first line end at or after ``block_bytes`` bytes, so the cuts depend on the files and the spec alone.
+A piece ends at the first line end at or after ``block_bytes`` bytes: the cuts depend on the files and the spec alone.
 A file is known by its path relative to the common parent of all files (by its base name if there is one file), never
 by where it lies on a machine.
 """
@@ -14,21 +14,20 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
-import io
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from blockdot.blocks.tree import Pool
-from blockdot.errors import DataError, SpecError
+from blockdot.errors import DataError
 from blockdot.ingest.inputs import resolve
 from blockdot.ingest.spec import DataSpec
 
@@ -119,19 +118,25 @@ def open_text(path: Path) -> Iterator[IO[bytes]]:
         with _open(path) as file:
             yield file
     except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path}: the compressed file is damaged or of another kind ({error}); fetch it again") from None
+        raise DataError(
+            f"{path}: the compressed file is damaged or of another kind ({error}); fetch it again"
+        ) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
+        ) from None
 
 
 def _open(path: Path) -> IO[bytes]:
     suffix = path.suffix.lower()
     if suffix in _UNREADABLE:
-        raise DataError(f"{path}: {suffix} files cannot be read; needed plain text, .gz, .bz2 or .zip: convert the file")
+        raise DataError(
+            f"{path}: {suffix} files cannot be read; needed plain text, .gz, .bz2 or .zip: convert the file"
+        )
     if suffix == ".gz":
-        return io.BufferedReader(gzip.open(path))  # type: ignore[arg-type]  # a GzipFile is a raw reader at run time
+        return cast(IO[bytes], gzip.open(path))
     if suffix == ".bz2":
-        return io.BufferedReader(bz2.open(path))  # type: ignore[arg-type]
+        return cast(IO[bytes], bz2.open(path))
     if suffix == ".zip":
         return _open_zip(path)
     return path.open("rb")
@@ -170,8 +175,8 @@ def _header(path: Path, line: int, raw: bytes, spec: DataSpec) -> tuple[str, ...
         text = raw.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:{line}: column {error.start + 1}: the header is not UTF-8; convert the file") from None
-    quoting = csv.QUOTE_MINIMAL if spec.quoting else csv.QUOTE_NONE
-    names = next(csv.reader([text], delimiter=spec.separator, quoting=quoting), [])
+    reader = csv.reader([text], delimiter=spec.separator, quoting=csv.QUOTE_MINIMAL if spec.quoting else csv.QUOTE_NONE)
+    names = next(reader, [])
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"{path}:{line}: the header has the column {name!r} twice; give each column its own name")
@@ -247,19 +252,3 @@ def _count_lines(chunk: Chunk) -> int:
             lines += int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
             left -= len(data)
     return lines
-
-
-def check_columns(source: Source, needed: Sequence[str], spec: DataSpec) -> None:
-    """Refuse a file that lacks a column, naming the one with the nearest name."""
-    import difflib
-
-    assert source.columns is not None
-    for name in needed:
-        if name in source.columns:
-            continue
-        near = difflib.get_close_matches(name, source.columns, n=1, cutoff=0.0)
-        raise (DataError if spec.columns is None else SpecError)(
-            f"{source.path}: there is no column {name!r}; the nearest is {near[0]!r}, " if near else ""
-            f"of the {len(source.columns)} columns {', '.join(source.columns[:12])}"
-            f"{', …' if len(source.columns) > 12 else ''}; correct the name"
-        )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ class Rows:
         The file, for messages.
     lines
         The line of each row in its file, from 1; for Parquet the number of the row.
+    test
+        Which rows are held out for testing.
     read, dropped
         How many rows were read, and how many of them were dropped for which reason.
     """
@@ -42,6 +44,7 @@ class Rows:
     y: Floats | None = None
     weight: Floats | None = None
     offset: Floats | None = None
+    test: NDArray[np.bool_] | None = None
     read: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
 
@@ -53,9 +56,23 @@ class Rows:
         lengths = np.diff(self.indptr)
         entries = np.repeat(mask, lengths)
         indptr = np.concatenate(([0], np.cumsum(lengths[mask])))
-        parts = (None if a is None else a[mask] for a in (self.y, self.weight, self.offset))
         values = None if self.values is None else self.values[entries]
-        return Rows(self.place, self.lines[mask], indptr, self.ids[entries], values, *parts)
+        return replace(
+            self,
+            lines=self.lines[mask],
+            indptr=indptr,
+            ids=self.ids[entries],
+            values=values,
+            y=None if self.y is None else self.y[mask],
+            weight=None if self.weight is None else self.weight[mask],
+            offset=None if self.offset is None else self.offset[mask],
+            test=None if self.test is None else self.test[mask],
+        )
+
+    def without_partial_labels(self) -> tuple[Rows, int]:
+        """The rows, without any label if some have none, and how many those are."""
+        n = 0 if self.y is None else int(np.count_nonzero(np.isnan(self.y)))
+        return (replace(self, y=None) if n else self), n
 
     def to_block(self, file: int, dtype: str) -> Block:
         """The rows as a block. Raises DataError for a value that is too large for ``dtype``."""

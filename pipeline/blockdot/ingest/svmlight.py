@@ -10,20 +10,20 @@ import numpy as np
 
 from blockdot.errors import DataError
 from blockdot.ingest import svmlight_kernel as kernel
-from blockdot.ingest.plan import Text
-from blockdot.ingest.rows import Rows, in_test_by_line
-from blockdot.ingest.spec import DataSpec, Split
+from blockdot.ingest.plan import Piece
+from blockdot.ingest.rows import Rows
+from blockdot.ingest.spec import DataSpec
 
 
-def read(text: Text, data: DataSpec, split: Split | None) -> Rows:
+def read(text: Piece, spec: DataSpec) -> Rows:
     """Parse whole lines. Raises DataError with file, line and column, what was found, and what is needed."""
     raw = np.frombuffer(text.data, np.uint8)
     n_lines, n_entries = text.data.count(b"\n") + 1, text.data.count(b":")
     y, line, indptr = np.empty(n_lines), np.empty(n_lines, np.int64), np.empty(n_lines + 1, np.int64)
     ids, values = np.empty(n_entries, np.int64), np.empty(n_entries + 1)
     hard = np.empty((n_entries + n_lines, 3), np.int64)
-    base = 0 if data.zero_based else 1
-    largest = kernel.MAX_INDEX if data.n_features is None else data.n_features - 1 + base
+    base = 0 if spec.zero_based else 1
+    largest = kernel.MAX_INDEX if spec.n_features is None else spec.n_features - 1 + base
     rows, entries, n_hard, code, place = kernel.parse(raw, base, largest, y, line, indptr, ids, values, hard)
     if code != kernel.GOOD:
         raise _error(text, code, place, largest)
@@ -33,26 +33,18 @@ def read(text: Text, data: DataSpec, split: Split | None) -> Rows:
             y[target] = value
         else:
             values[~target] = value
-    line = line[:rows] + text.first_line
-    return Rows(
-        indptr[: rows + 1],
-        ids[:entries],
-        values[:entries],
-        line,
-        y=y[:rows],
-        is_test=None if split is None else in_test_by_line(split, text.file.name, line),
-        rows_read=rows,
-    )
+    lines = line[:rows] + text.first_line
+    return Rows(text.place, lines, indptr[: rows + 1], ids[:entries], values[:entries], y=y[:rows], read=rows)
 
 
-def _convert(text: Text, start: int, end: int) -> float:
+def _convert(text: Piece, start: int, end: int) -> float:
     value = float(text.data[start:end])
     if not np.isfinite(value):
         raise _located(text, start, "a number beyond the range of float64", "a finite number; correct it, or scale it")
     return value
 
 
-def _error(text: Text, code: int, place: int, largest: int) -> DataError:
+def _error(text: Piece, code: int, place: int, largest: int) -> DataError:
     token = _token(text, place)
     if code == kernel.BAD_LABEL:
         if "," in token:
@@ -65,11 +57,20 @@ def _error(text: Text, code: int, place: int, largest: int) -> DataError:
     if code == kernel.NEGATIVE_INDEX:
         return _located(text, place, f"the negative index in {token!r}", "an index of at least 1")
     if code == kernel.ZERO_INDEX:
-        return _located(text, place, f"the index 0 in {token!r}", "an index of at least 1: this file counts from 0; set zero_based = true")
+        return _located(
+            text,
+            place,
+            f"the index 0 in {token!r}",
+            "an index of at least 1: this file counts from 0; set zero_based = true",
+        )
     if code == kernel.LARGE_INDEX:
-        return _located(text, place, f"the index in {token!r}", f"an index of at most {largest}; correct it, or set n_features")
+        return _located(
+            text, place, f"the index in {token!r}", f"an index of at most {largest}; correct it, or set n_features"
+        )
     if code == kernel.REPEATED_INDEX:
-        return _located(text, place, f"a second time the index in {token!r}", "each index once a row; add the values up")
+        return _located(
+            text, place, f"a second time the index in {token!r}", "each index once a row; add the values up"
+        )
     return _located(text, place, f"the index in {token!r} after a larger one", "ascending indices; sort the row")
 
 
@@ -79,12 +80,12 @@ def _finite(token: str) -> str:
     return "a number"
 
 
-def _located(text: Text, place: int, found: str, needed: str) -> DataError:
+def _located(text: Piece, place: int, found: str, needed: str) -> DataError:
     line = text.data.count(b"\n", 0, place)
     column = place - text.data.rfind(b"\n", 0, place)
-    return DataError(f"{text.where(line)}: column {column}: found {found}, needed {needed}")
+    return DataError(f"{text.place}:{text.first_line + line}: column {column}: found {found}, needed {needed}")
 
 
-def _token(text: Text, place: int) -> str:
+def _token(text: Piece, place: int) -> str:
     rest = text.data[place : place + 60].split(None, 1)
     return rest[0].decode(errors="replace") if rest else ""

@@ -73,7 +73,8 @@ def number(text: NDArray[np.uint8], i: int) -> tuple[float, int, bool]:
             j += 1
         first = j
         while j < text.size and _ZERO <= text[j] <= _NINE:
-            exponent = min(exponent * 10 + (np.int64(text[j]) - _ZERO), 100_000)
+            if exponent < 100_000:
+                exponent = exponent * 10 + (int(text[j]) - _ZERO)
             j += 1
         if j == first:
             return 0.0, start, True
@@ -128,11 +129,11 @@ def parse(
                     continue
                 if text[i] == _MINUS:
                     return row, k, n_hard, NEGATIVE_INDEX, start
-                index = np.int64(0)
+                index: int = 0
                 while i < text.size and _ZERO <= text[i] <= _NINE:
                     if i - start >= 18:
                         return row, k, n_hard, LARGE_INDEX, start
-                    index = index * 10 + (np.int64(text[i]) - _ZERO)
+                    index = index * 10 + (int(text[i]) - _ZERO)
                     i += 1
                 if i == start or i >= text.size or text[i] != _COLON:
                     return row, k, n_hard, BAD_INDEX, start

@@ -81,8 +81,8 @@ def write_predictions(
 ) -> str:
     """Score every row of ``data`` into the directory ``path``; the checksum of its manifest.
 
-    ``key`` stands for model and data: parts that an interrupted call with the same key left are kept. ``tick`` is called
-    with the number of parts that are done.
+    ``key`` stands for model and data: parts that an interrupted call with the same key left are kept. ``tick`` is
+    called with the number of parts that are done.
     """
     aside = path.with_name(f".{path.name}.partial")
     _prepare(aside, key)

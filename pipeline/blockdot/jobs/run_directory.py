@@ -49,9 +49,12 @@ class RunDirectory:
             handler = _JsonLines(self.log, encoding="utf-8", delay=True)
             package = logging.getLogger("blockdot")
             package.addHandler(handler)
+            level = package.level
+            package.setLevel(logging.INFO)
             try:
                 yield
             finally:
+                package.setLevel(level)
                 package.removeHandler(handler)
                 handler.close()
 

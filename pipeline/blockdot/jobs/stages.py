@@ -1,7 +1,7 @@
 """The stages of a job: ingest → fit → evaluate → predict.
 
 Each stage has a key: a checksum of the part of the spec that it depends on and of its inputs. A stage that is done for
-the same key, and whose outputs are unchanged, is skipped. Where a job runs is in no key: the bytes are the same anywhere.
+the same key, and whose outputs are unchanged, is skipped. Where a job runs is in no key: the bytes are the same.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Quiet:
     @contextmanager
     def track(self, what: str) -> Iterator[Tick]:  # noqa: ARG002
         """Nothing."""
-        yield lambda done, total: None
+        yield lambda _done, _total: None
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Run:
         self._pool: Pool | None = None
 
     def run(self, stages: Sequence[str] = STAGES) -> dict[str, object]:
-        """Run the stages named, in order; what each made, by its name. Raises StoreError if an earlier one is missing."""
+        """Run the stages named, in order; what each made, by its name. StoreError if an earlier one is missing."""
         results: dict[str, object] = {}
         with self.directory.opened(self.job.to_toml()), self._connected():
             for stage in stages:

@@ -112,7 +112,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
     @contextmanager
     def _pool(self) -> Iterator[Pool]:
         if self.client is not None:
-            from blockdot.blocks.dask import DaskPool  # noqa: PLC0415  Dask is loaded where it is used
+            from blockdot.blocks.dask import DaskPool
 
             yield DaskPool(self.client)
         else:

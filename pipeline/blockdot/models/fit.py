@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -59,7 +59,7 @@ class Recipe:
 class TargetSum:
     """Σ s and Σ s y."""
 
-    layout: Layout = Layout()
+    layout: Layout = field(default_factory=Layout)
 
     def __call__(self, block: Block) -> Partial:
         return Partial(block.weight, float(np.sum(weights(block) * targets(block))))

@@ -82,7 +82,7 @@ class ModelInfo(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Parameters by feature id. ``ids`` ascend; ``coef[i]`` belongs to ``ids[i]``; ``tail`` is the intercept or empty."""
+    """Parameters by feature id: ``coef[i]`` belongs to ``ids[i]`` (ascending); ``tail`` is the intercept, or empty."""
 
     info: ModelInfo
     ids: NDArray[np.int64]
@@ -121,8 +121,8 @@ class Model:
         return out
 
     def parameters(self, data: Dataset) -> Vector:
-        """The parameter vector over the features that occur in ``data``. Raises StoreError if they mean other things."""
-        theirs, ours = data.features, self.info.features
+        """The parameter vector over the features that occur in ``data``; StoreError if they mean other things."""
+        theirs, ours = _meaning(data.features), _meaning(self.info.features)
         if theirs is not None and ours is not None and theirs != ours:
             where = data.path or "this data set"
             raise StoreError(
@@ -185,7 +185,7 @@ class Model:
             atomic.write_file(directory / MODEL, text)
 
     def _raw_files(self, paths: Paths, pool: Pool) -> Vector:
-        from blockdot.ingest.build import ingest_for_prediction  # noqa: PLC0415  heavy, and not needed for arrays
+        from blockdot.ingest.build import ingest_for_prediction
 
         if self.info.features is None:
             raise DataError("this model was fitted to arrays: it has no feature spec to read raw files with")
@@ -238,6 +238,11 @@ def _checked(path: Path, info: ModelInfo, weights: bytes) -> Model:
     if not sound:
         raise StoreError(f"{path / WEIGHTS} holds arrays of the wrong type, shape or order; save the model again")
     return Model(info, ids, coef, tail)
+
+
+def _meaning(features: dict[str, Any] | None) -> tuple[object, object] | None:
+    """The part of a feature spec that says what a feature id stands for."""
+    return None if features is None else (features.get("features"), features.get("vocabularies"))
 
 
 def _is_paths(data: object) -> TypeIs[Paths]:

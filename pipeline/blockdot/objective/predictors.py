@@ -3,8 +3,8 @@
     Linear:   z = X w + b
 
 ``linearize(w, X)`` gives z with the two products of its Jacobian J = ∂z/∂w at w: jvp(v) = J v, one number a row, and
-vjp(u, out), which adds Jᵀ u into an array that it is given, so that no tile makes a temporary of the size of w. ``w`` is
-a block's own part of the parameters, laid out as ``layout`` says; X are rows over the block's columns. The intercept is
+vjp(u, out), which adds Jᵀ u into an array it is given, so that no tile makes a temporary of the size of w. ``w`` is a
+block's own part of the parameters, laid out as ``layout`` says; X are rows over the block's columns. The intercept is
 the tail.
 """
 

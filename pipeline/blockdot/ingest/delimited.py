@@ -27,6 +27,8 @@ def read(piece: Piece, needed: Sequence[str], spec: DataSpec) -> Table:
     assert piece.columns is not None
     text = piece.data if piece.data.endswith(b"\n") else piece.data + b"\n"
     _refuse_bare_returns(piece, text)
+    if spec.quoted_newlines and text.count(b'"') % 2:
+        raise _open_quote(piece, text, spec)
     lines = _row_lines(piece, text, spec)
     # One more row, of known shape: it is swallowed if a quotation mark before it was never closed.
     end = spec.separator.encode().join([b"0"] * len(piece.columns)) + b"\n"
@@ -131,14 +133,14 @@ def _refuse_bare_returns(piece: Piece, text: bytes) -> None:
 
 
 def _open_quote(piece: Piece, text: bytes, spec: DataSpec) -> DataError:
-    quotes = text.split(b"\n")
-    odd = next((i for i, line in enumerate(quotes) if line.count(b'"') % 2), 0)
+    odd = [i for i, line in enumerate(text.split(b"\n")) if line.count(b'"') % 2] or [0]
+    at = odd[-1] if spec.quoted_newlines else odd[0]  # before the last one, marks may pair up across lines
     remedy = (
         "close the quotation mark"
         if spec.quoted_newlines
         else "set quoted_newlines = true if fields run over line ends, or quoting = false if the mark is only a letter"
     )
     return DataError(
-        f"{piece.place}:{piece.first_line + odd}: found a quotation mark that is still open at the end of the line, "
+        f"{piece.place}:{piece.first_line + at}: found a quotation mark that is still open at the end of the line, "
         f"needed its partner; {remedy}"
     )

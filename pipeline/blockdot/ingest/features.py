@@ -77,8 +77,8 @@ def feature_names(fitted: FittedFeatures, ids: Sequence[int] | NDArray[np.intege
 def _names(fitted: FittedFeatures) -> Iterator[str]:
     yield from (numeric.column for numeric in fitted.numeric)
     yield from (f"{numeric.column} is missing" for numeric in fitted.numeric[: fitted.n_indicators])
-    for column, levels in fitted.vocabularies.items():
-        yield from (f"{column}={level}" for level in levels)
+    for column in () if fitted.features is None else fitted.features.one_hot:  # JSON does not keep the order of a table
+        yield from (f"{column}={level}" for level in fitted.vocabularies[column])
 
 
 def to_rows(table: Table, fitted: FittedFeatures, file: str, *, split: Split | None, predicting: bool) -> Rows:

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 def read_labels(table: Table, label: Label, classes: Sequence[str] | None) -> Floats:
-    """One target a row, NaN where the label is missing (or, in a file to predict, none of the classes)."""
+    """One target a row, NaN where the label is missing. Raises DataError for one that is none of the classes."""
     if label.rule is not None:
         rule = Rule.parse(label.rule)
         if rule.compares_numbers:
@@ -29,8 +29,7 @@ def read_labels(table: Table, label: Label, classes: Sequence[str] | None) -> Fl
             return np.where(np.isnan(numbers), np.nan, rule.holds(numbers))
         return _by_text(table, label.column, lambda text: float(rule.holds_for(text)))
     if classes is not None:
-        place = {text: float(i) for i, text in enumerate(classes)}
-        return _by_text(table, label.column, lambda text: place.get(text, np.nan))
+        return _places(table, label.column, classes)
     try:
         return table.numbers(label.column)
     except DataError as error:
@@ -66,6 +65,16 @@ def read_offsets(table: Table, offset: Offset) -> Floats:
         needed = "a number above 0 to take the logarithm of" if needs_log else "a number as the offset"
         raise table.refusal(row, offset.column, found, f"{needed}; mend it, or remove the row")
     return np.log(numbers) if needs_log else numbers
+
+
+def _places(table: Table, column: str, classes: Sequence[str]) -> Floats:
+    place = {text: float(i) for i, text in enumerate(classes)}
+    places = _by_text(table, column, lambda text: place.get(text, -1.0))
+    if (places < 0).any():
+        row = int(np.argmax(places < 0))
+        needed = f"one of the classes {', '.join(classes)}; mend it, or fit again with rows of that class"
+        raise table.refusal(row, column, table.columns[column][row].as_py(), needed)
+    return places
 
 
 def _by_text(table: Table, column: str, value: Callable[[str], float]) -> Floats:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from blockdot.blocks.block import Block
 from blockdot.errors import DataError
 
-_LINE_BITS = 40
+LINE_BITS = 40
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -85,7 +85,7 @@ class Rows:
             y=self.y,
             sample_weight=self.weight,
             offset=self.offset,
-            row_id=(np.int64(file) << _LINE_BITS) | self.lines,
+            row_id=(np.int64(file) << LINE_BITS) | self.lines,
             dtype=np.dtype(dtype),
         )
 

@@ -1,4 +1,4 @@
-"""A prediction set: one Parquet part for each block, and a manifest written last.
+"""A prediction set: one Parquet part for each block, and a manifest (``_manifest.json``) written last.
 
     file, line      where the row stands in the raw files (from 1); for arrays ``line`` is the place of the row, from 0
     label           the row's label, where it has one
@@ -25,14 +25,15 @@ from blockdot import atomic
 from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
-from blockdot.blocks.manifest import MANIFEST, checksum
+from blockdot.blocks.manifest import checksum
 from blockdot.blocks.tree import Pool
+from blockdot.ingest.rows import LINE_BITS
 from blockdot.jobs.run_directory import as_json
 from blockdot.models.model import Model
 from blockdot.objective.passes import raw
 from blockdot.vectors import Vector
 
-LINE_BITS = 40  # a row id is (number of the file << LINE_BITS) | line, as ingest writes it
+MANIFEST = "_manifest.json"  # readers of Parquet folders pass over names that begin with an underscore
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from blockdot.errors import BlockdotError, NotConvergedError, SpecError, StoreEr
 from blockdot.ingest.build import ingest, ingest_for_prediction
 from blockdot.ingest.inputs import resolve
 from blockdot.jobs.cluster import connect
-from blockdot.jobs.predictions import write_predictions
+from blockdot.jobs.predictions import MANIFEST, write_predictions
 from blockdot.jobs.run_directory import RunDirectory, as_json, digest_of, file_digest
 from blockdot.jobs.spec import Job
 from blockdot.models.evaluate import evaluate
@@ -243,7 +243,7 @@ class Run:
         return {"store": Manifest.read(self.directory.scored).digest}
 
     def _predicted(self) -> dict[str, object]:
-        return {"manifest": file_digest(self.directory.predictions / "manifest.json")}
+        return {"manifest": file_digest(self.directory.predictions / MANIFEST)}
 
     # ---- what the stages share
 

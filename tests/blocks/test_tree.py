@@ -1,0 +1,200 @@
+"""The summation tree: the same bits however the leaves are shared out, and sums over features."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockdot.blocks.block import Block
+from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.layout import FeatureSum, Layout
+from blockdot.blocks.sums import Blocks
+from blockdot.blocks.table import FeatureTable
+from blockdot.blocks.threads import ThreadPool
+from blockdot.blocks.tree import Subtree, fold, subtrees
+from blockdot.errors import DataError, SpecError
+
+
+def by_definition(leaves):
+    """sum[lo, hi) = sum[lo, lo + p) + sum[lo + p, hi), p the largest power of two below hi − lo."""
+    if len(leaves) == 1:
+        return leaves[0]
+    p = 1
+    while 2 * p < len(leaves):
+        p *= 2
+    return by_definition(leaves[:p]) + by_definition(leaves[p:])
+
+
+def shared_out(leaves, at_most):
+    parts = subtrees(len(leaves), at_most)
+    totals = [fold((Subtree(i, i + 1), leaves[i]) for i in range(part.start, part.stop)) for part in parts]
+    return fold(zip(parts, totals, strict=True))
+
+
+@dataclass(frozen=True)
+class Written:
+    """A sum that remembers its brackets."""
+
+    text: str
+
+    def __add__(self, other):
+        return Written(f"({self.text}+{other.text})")
+
+
+@pytest.mark.parametrize("n", range(1, 40))
+def test_every_way_to_share_out_gives_the_tree_of_the_definition(n):
+    leaves = [Written(str(i)) for i in range(n)]
+    for at_most in range(1, n + 3):
+        assert shared_out(leaves, at_most) == by_definition(leaves)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=200), st.integers(0, 50))
+def test_bits_do_not_depend_on_the_number_of_workers(numbers, at_most):
+    assert shared_out(numbers, at_most) == by_definition(numbers)
+
+
+@given(st.integers(0, 3000), st.integers(-2, 100))
+def test_subtrees_are_aligned_powers_of_two_that_cover_all_blocks(n, at_most):
+    parts = subtrees(n, at_most)
+    assert len(parts) <= max(at_most, 1)
+    assert [block for part in parts for block in range(part.start, part.stop)] == list(range(n))
+    if parts:
+        size = parts[0].stop - parts[0].start if len(parts) > 1 else 1
+        assert size & (size - 1) == 0
+        assert all(part.start % size == 0 for part in parts)
+        assert all(part.stop - part.start == size for part in parts[:-1])
+        if size > 1:
+            assert -(-n // (size // 2)) > max(at_most, 1), "smaller subtrees would do"
+
+
+def test_no_block_has_no_sum():
+    with pytest.raises(ValueError, match="no block"):
+        fold([])
+
+
+@dataclass(frozen=True)
+class Identify:
+    layout: Layout = Layout(width=1, tail=1)  # noqa: RUF009
+
+    def __call__(self, block, *vectors):
+        rows = np.zeros(0) if not vectors else vectors[0]
+        return Written(",".join(str(i) for i in block.row_id)) if not vectors else rows
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(5)
+    return Dataset.from_arrays(rng.normal(size=(23, 7)) * (rng.random((23, 7)) < 0.4), block_rows=2)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_three_verbs(data, workers):
+    assert data.n_blocks == 12
+    blocks = Blocks(data.source, ThreadPool(workers))
+    assert (blocks.n_blocks, blocks.n_features) == (12, len(data.table))
+    leaves = [Written(",".join(map(str, block.row_id))) for block in blocks.take(range(12))]
+    assert blocks.sum(Identify()) == by_definition(leaves)
+    assert list(blocks.map(Identify())) == leaves
+    assert list(blocks.map(Identify(), ids=[5, 2, 5])) == [leaves[5], leaves[2], leaves[5]]
+    w = np.arange(len(data.table) + 1.0)
+    for block, own in zip(blocks.take(range(12)), blocks.map(Identify(), w), strict=True):
+        assert own[:-1].tolist() == block.positions.tolist()
+        assert own[-1] == w[-1]
+
+
+def test_threads_keep_the_order_of_the_items_and_hand_errors_on():
+    pool = ThreadPool(3)
+    assert list(pool.map(lambda item, shift: item + shift, range(100), 7)) == list(range(7, 107))
+    assert list(pool.map(abs, [])) == []
+
+    def strange(item):
+        if item == 5:
+            raise DataError("block 5 is strange")
+        return item
+
+    results = pool.map(strange, range(50))
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(DataError, match="block 5 is strange"):
+        next(results)
+
+
+def test_threads_do_not_run_far_ahead():
+    started = []
+    results = ThreadPool(2).map(started.append, range(10_000))
+    next(results)
+    results.close()
+    assert len(started) < 20
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_pool_needs_a_thread(n):
+    with pytest.raises(SpecError, match="at least 1"):
+        ThreadPool(n)
+
+
+@st.composite
+def feature_sums(draw):
+    """Blocks of a data set with k features, something for each of their features, and the layout."""
+    k, width, tail = draw(st.integers(1, 12)), draw(st.integers(1, 3)), draw(st.integers(0, 2))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    layout = Layout(width, tail)
+    sums = []
+    for _ in range(draw(st.integers(1, 6))):
+        positions = rng.permutation(k)[: rng.integers(0, k + 1)].astype(np.int64)
+        n = len(positions)
+        block = Block.from_rows(np.array([0, n]), np.arange(n), None)
+        block = replace(block, positions=positions)
+        local = rng.normal(size=layout.size(n))
+        expected = np.zeros(layout.size(k))
+        expected[: k * width].reshape(k, width)[positions] = local[: n * width].reshape(n, width)
+        expected[k * width :] = local[n * width :]
+        sums.append((FeatureSum.of(block, local, layout), expected))
+    return sums, k
+
+
+@settings(deadline=None, max_examples=200)
+@given(feature_sums())
+def test_sums_over_features_add_as_dense_vectors_do(case):
+    parts, k = case
+    for part, expected in parts:
+        assert np.array_equal(part.dense(k), expected)
+        assert np.all(np.diff(part.positions) > 0)
+    total = by_definition([part for part, _ in parts])
+    assert np.array_equal(total.dense(k), by_definition([expected for _, expected in parts]))
+
+
+def test_gather_takes_the_rows_of_the_block_and_the_tail():
+    block = Block.from_rows(np.array([0, 2]), np.array([10, 20]), None)
+    layout = Layout(width=2, tail=1)
+    w = np.array([0.0, 1, 2, 3, 4, 5, 6, 7, 99])
+    with pytest.raises(ValueError, match="no data set"):
+        layout.gather(w, block)
+    assert layout.gather(w, replace(block, positions=np.array([3, 1]))).tolist() == [6, 7, 2, 3, 99]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 10))
+def test_the_table_of_features(seed, n, block_rows):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-3, 4, (n, 8)) * (rng.random((n, 8)) < 0.5)
+    table = Dataset.from_arrays(X, block_rows=block_rows).table
+    counts = np.count_nonzero(X, axis=0)
+    occurring = sorted(np.flatnonzero(counts), key=lambda j: (-counts[j], j))
+    assert table.ids.tolist() == occurring
+    assert table.ids.dtype == table.count.dtype == np.int64
+    assert table.count.tolist() == counts[occurring].tolist()
+    assert table.total.tolist() == X.sum(axis=0)[occurring].tolist()
+    assert table.squares.tolist() == (X**2).sum(axis=0)[occurring].tolist()
+    assert table.locate(table.ids).tolist() == list(range(len(table)))
+    assert table.find(np.array([-7, 8, 10**12])).tolist() == [-1, -1, -1]
+    with pytest.raises(DataError, match="feature 8 is not among"):
+        table.locate(np.array([8]))
+
+
+def test_the_table_of_nothing():
+    table = FeatureTable.merged([])
+    assert len(table) == 0
+    assert table.find(np.array([3])).tolist() == [-1]

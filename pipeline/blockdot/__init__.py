@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from blockdot.blocks.dask import DaskPool as DaskPool
     from blockdot.blocks.dataset import Dataset as Dataset
     from blockdot.blocks.sums import Blocks as Blocks
     from blockdot.blocks.threads import ThreadPool as ThreadPool

@@ -180,7 +180,7 @@ def _summary(run: Run, results: dict[str, Any]) -> str:
 def _shown(value: float | None) -> str:
     if value is None:
         return f"{'-':>12}"
-    return f"{value:>12,}" if float(value).is_integer() and abs(value) >= 2 else f"{value:>12.6f}"
+    return f"{value:>12,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:>12.6f}"
 
 
 if __name__ == "__main__":

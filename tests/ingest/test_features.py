@@ -115,7 +115,12 @@ def test_min_count_and_unseen_levels(made) -> None:
 
 
 def test_calendar_columns(made) -> None:
-    text = "y,year,month,day,t,h\n1,2013,1,31,2013-01-31T23:10:00Z,14102100\n0,2012,2,29,2012-02-29,13010105\n0,2013,1,,,\n"
+    text = (
+        "y,year,month,day,t,h\n"
+        "1,2013,1,31,2013-01-31T23:10:00Z,14102100\n"
+        "0,2012,2,29,2012-02-29,13010105\n"
+        "0,2013,1,,,\n"
+    )
     features = {
         "one_hot": ["weekday", "hour", "their_month", "short"],
         "derive": {

@@ -22,6 +22,11 @@ def svmlight(block_bytes: int | None = None) -> DataSpec:
     return DataSpec(format="svmlight", block_bytes=block_bytes)
 
 
+def read_all(path: Path) -> bytes:
+    made = plan(path, svmlight(100), ThreadPool(1))
+    return b"".join(piece.data for chunk in made.chunks for piece in pieces(chunk, made.block_bytes))
+
+
 def compress(path: Path, data: bytes) -> Path:
     if path.suffix == ".gz":
         path.write_bytes(gzip.compress(data))
@@ -135,9 +140,7 @@ def test_a_file_inside_a_package(monkeypatch, tmp_path) -> None:
 def test_refuses_files_that_are_not_what_their_name_says(tmp_path, name, content, words) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=words):
-        made = plan(tmp_path / name, svmlight(100), ThreadPool(1))
-        for chunk in made.chunks:
-            list(pieces(chunk, 100))
+        read_all(tmp_path / name)
 
 
 def test_refuses_an_archive_of_several_files(tmp_path) -> None:

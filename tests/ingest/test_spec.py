@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
@@ -59,8 +60,6 @@ def test_refusals(kind: type[BaseModel], value: dict, words: str) -> None:
     ],
 )
 def test_rules_on_numbers(rule: str, true: list[float], false: list[float]) -> None:
-    import numpy as np
-
     parsed = Rule.parse(rule)
     assert parsed.compares_numbers
     assert parsed.holds(np.array(true, float)).all()

@@ -47,6 +47,8 @@ class EncodedSource:
 
     source: Source
     labels: tuple[float, ...]
+    where: str = "y"
+    """What the labels are of, for messages."""
 
     @property
     def n_blocks(self) -> int:
@@ -65,7 +67,9 @@ class EncodedSource:
         strange = np.flatnonzero(labels[place] != block.y)
         if strange.size:
             row, known = strange[0], ", ".join(f"{label:g}" for label in self.labels)
-            raise DataError(f"block {index}, row {row}: the label {block.y[row]:g} is not one of the classes {known}")
+            raise DataError(
+                f"{self.where}: block {index}, row {row}: found the label {block.y[row]:g}, needed one of {known}"
+            )
         return replace(block, y=place.astype(np.float64))
 
 
@@ -210,7 +214,7 @@ class Dataset:
     def encoded(self, labels: tuple[float, ...]) -> Dataset:
         """The same rows with y replaced by its place 0, 1, … among ``labels``."""
         places = tuple(float(i) for i in range(len(labels)))
-        return replace(self, source=EncodedSource(self.source, labels), labels=places)
+        return replace(self, source=EncodedSource(self.source, labels, str(self.path or "y")), labels=places)
 
     def save(self, path: str | Path) -> Dataset:
         """Write the blocks as a store at ``path`` and open it."""

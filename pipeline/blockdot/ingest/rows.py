@@ -69,11 +69,6 @@ class Rows:
             test=None if self.test is None else self.test[mask],
         )
 
-    def without_partial_labels(self) -> tuple[Rows, int]:
-        """The rows, without any label if some have none, and how many those are."""
-        n = 0 if self.y is None else int(np.count_nonzero(np.isnan(self.y)))
-        return (replace(self, y=None) if n else self), n
-
     def to_block(self, file: int, dtype: str) -> Block:
         """The rows as a block. Raises DataError for a value that is too large for ``dtype``."""
         if self.values is not None:

@@ -273,7 +273,13 @@ class Run:
     def _open_model(self) -> Model:
         if not self.directory.model.exists():
             raise StoreError(f"{self.directory.model} is not there yet: run the stage fit first (blockdot fit, or run)")
-        return load_model(self.directory.model)
+        model, train = load_model(self.directory.model), self._open_train()
+        if model.info.fit.store != train.digest:
+            raise StoreError(
+                f"{self.directory.model} was fitted to another store (digest {model.info.fit.store}) than {train.path} "
+                f"(digest {train.digest}): run the stage fit again (blockdot fit, or run)"
+            )
+        return model
 
 
 def _opened(path: Path, stage: str) -> Dataset:

@@ -1,0 +1,218 @@
+"""Dask: the same bits as threads, for any number of workers, also when one of them dies."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+
+import cloudpickle
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+from blockdot.blocks.dask import DaskPool
+from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.layout import Layout
+from blockdot.blocks.threads import ThreadPool
+from blockdot.errors import DataError
+from blockdot.models.fit import Recipe, fit
+from blockdot.objective.losses import Logistic
+from blockdot.objective.passes import ValueAndGrad
+from blockdot.objective.predictors import Linear
+
+# The workers cannot import this file, so that what it defines travels by value.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            worker_dashboard_address=None,
+            local_directory=str(tmp_path_factory.mktemp("dask")),
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def data():
+    """17 blocks that differ in their features."""
+    rng = np.random.default_rng(11)
+    n, d = 600, 60
+    X = rng.normal(size=(n, d)) * (rng.random((n, d)) < rng.random(d) ** 3)
+    y = (X @ rng.normal(size=d) + rng.logistic(size=n) > 0).astype(float)
+    return Dataset.from_arrays(X, y, rng.random(n) + 0.5, 0.1 * rng.normal(size=n), block_rows=36)
+
+
+@pytest.fixture(scope="module")
+def stored(data, tmp_path_factory):
+    return data.save(tmp_path_factory.mktemp("data") / "rows.blocks")
+
+
+def scaled(client, n):
+    client.cluster.scale(n)
+    client.wait_for_workers(n, timeout=60)
+    deadline = time.monotonic() + 60
+    while len(client.nthreads()) != n and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(client.nthreads()) == n
+    return DaskPool(client)
+
+
+def bits(total):
+    vector = total.vector
+    parts = (np.float64(total.value), np.float64(total.weight), vector.positions, vector.rows, vector.tail)
+    return b"".join(part.tobytes() for part in parts)
+
+
+def summed(data, pool, w):
+    with data.on(pool) as blocks:
+        return blocks.sum(ValueAndGrad(Logistic(), Linear()), w)
+
+
+def test_results_come_in_the_order_of_the_items(client):
+    pool = scaled(client, 2)
+    assert pool.n_workers == 2
+    assert not pool.shares_memory
+
+    def slow_at_first(item, factor, shift):
+        time.sleep(0.05 if item == 0 else 0.0)
+        return item * factor + shift
+
+    assert list(pool.map(slow_at_first, range(40), 3, 1)) == [3 * i + 1 for i in range(40)]
+    assert list(pool.map(abs, [])) == []
+    assert list(pool.map(abs, [-2, -2, -2])) == [2, 2, 2]
+
+
+def test_calls_are_made_each_time(client):
+    """No result of an earlier call stands in for a new one."""
+    pool = scaled(client, 2)
+
+    def moment(item):
+        return time.time_ns()
+
+    assert len({*pool.map(moment, [1, 1, 1]), *pool.map(moment, [1, 1, 1])}) == 6
+
+
+def test_nothing_stays_on_the_cluster(client):
+    pool = scaled(client, 2)
+    list(pool.map(abs, range(20), *[]))
+    abandoned = pool.map(abs, range(20))
+    next(abandoned)
+    abandoned.close()
+    deadline = time.monotonic() + 20
+    while any(client.has_what().values()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(client.has_what().values())
+
+
+@pytest.mark.parametrize("where", ["memory", "store"])
+def test_sums_have_the_same_bits_everywhere(client, data, stored, where):
+    rows = data if where == "memory" else stored
+    w = np.random.default_rng(1).normal(size=len(data.table) + 1)
+    expected = bits(summed(data, ThreadPool(1), w))
+    for threads in (1, 2, 3):
+        assert bits(summed(rows, ThreadPool(threads), w)) == expected
+    for workers in (1, 3, 2):
+        assert bits(summed(rows, scaled(client, workers), w)) == expected
+
+
+def test_data_in_memory_are_spooled_and_the_spool_is_removed(client, data):
+    with data.on(scaled(client, 2)) as blocks:
+        path = blocks.source.path
+        assert path.is_dir()
+        assert [block.row_id[0] for block in blocks.take([0, 1])] == [0, 36]
+    assert not path.exists()
+
+
+def test_map_over_blocks(client, stored):
+    with stored.on(scaled(client, 2)) as blocks:
+        rows = list(blocks.map(CountRows()))
+    assert rows == [stored.source.block(i).n_rows for i in range(stored.n_blocks)]
+
+
+@dataclass(frozen=True)
+class CountRows:
+    layout: Layout = field(default_factory=Layout)
+
+    def __call__(self, block, *vectors):
+        return block.n_rows
+
+
+@dataclass(frozen=True)
+class Fails:
+    error: Exception
+    layout: Layout = field(default_factory=Layout)
+
+    def __call__(self, block, *vectors):
+        if block.row_id[0] >= 300:
+            raise self.error
+        return 0.0
+
+
+@pytest.mark.parametrize("error", [DataError("block 9 is strange"), ZeroDivisionError("no")], ids=["ours", "any"])
+def test_an_error_in_a_task_arrives_as_itself(client, stored, error):
+    with stored.on(scaled(client, 2)) as blocks, pytest.raises(type(error), match=str(error)) as caught:
+        blocks.sum(Fails(error))
+    assert type(caught.value) is type(error)
+
+
+def test_targets_that_are_missing_are_named_on_a_worker_as_here(client):
+    rows = Dataset.from_arrays(np.eye(6), block_rows=2)
+    for pool in (ThreadPool(2), scaled(client, 2)):
+        with pytest.raises(DataError, match="no targets y"):
+            summed(rows, pool, np.zeros(7))
+
+
+def test_a_fit_survives_the_death_of_a_worker_with_the_same_bits(client, data, stored):
+    recipe = Recipe("logistic", alpha=1e-3, tol=1e-8, max_iter=100)
+    expected, ended = fit(data, recipe, ThreadPool(2))
+    assert ended.converged
+    pool = scaled(client, 2)
+    killed = []
+
+    def kill_one(state):
+        if state.iteration in (2, 5):
+            process = next(iter(client.run(os.getpid).values()))
+            os.kill(process, signal.SIGKILL)
+            killed.append(process)
+
+    model, result = fit(stored, recipe, pool, callbacks=[kill_one])
+    assert len(set(killed)) == 2
+    assert result.trace == ended.trace
+    assert model.ids.tobytes() == expected.ids.tobytes()
+    assert model.coef.tobytes() == expected.coef.tobytes()
+    assert model.tail.tobytes() == expected.tail.tobytes()
+
+
+@dataclass(frozen=True)
+class DiesOnce:
+    """Kills the process that works on block 0, the first time."""
+
+    marker: str
+    layout: Layout = field(default_factory=Layout)
+
+    def __call__(self, block, *vectors):
+        if block.row_id[0] == 0:
+            try:
+                os.close(os.open(self.marker, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return block.weight
+            os.kill(os.getpid(), signal.SIGKILL)
+        return block.weight
+
+
+def test_a_sum_survives_a_worker_that_dies_in_the_middle_of_a_task(client, stored, tmp_path):
+    with stored.on(scaled(client, 2)) as blocks:
+        total = blocks.sum(DiesOnce(str(tmp_path / "died")))
+        assert (tmp_path / "died").exists()
+        assert total == blocks.sum(DiesOnce(str(tmp_path / "died")))

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from blockdot.errors import ExecutionError, StoreError
 
@@ -65,16 +66,27 @@ def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 @contextmanager
 def locked(path: Path, busy: str) -> Iterator[None]:
     """Hold an exclusive lock on the file ``path``; raise ExecutionError with the text ``busy`` if another holds it."""
-    try:
-        file = path.open("a")
-    except OSError as error:
-        raise write_error(path, error) from error
-    with file:
+    while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ExecutionError(busy) from None
-        yield
+            file = path.open("a")
+        except OSError as error:
+            raise write_error(path, error) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ExecutionError(busy) from None
+            if not _is_at(file, path):  # its holder removed it between our two calls: lock the file that is there now
+                continue
+            yield
+            return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_error(path: Path, error: OSError, size: int | None = None) -> StoreError:

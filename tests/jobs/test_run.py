@@ -187,8 +187,8 @@ def test_raw_files_are_scored_without_labels(orders_file, tmp_path):
     assert table["prediction"][0].as_py() == pytest.approx(16, abs=2)
 
 
-def test_a_model_of_another_store_is_refused(svmlight_job, tmp_path):
-    out, arguments = svmlight_job
+def test_a_model_of_another_store_is_refused(svmlight_job):
+    _, arguments = svmlight_job
     assert blockdot("run", *arguments).returncode == 0
     assert blockdot("ingest", *arguments, "--set", "data.split.seed=5").returncode == 0
     done = blockdot("evaluate", *arguments, "--set", "data.split.seed=5")

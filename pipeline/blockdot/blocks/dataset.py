@@ -68,7 +68,8 @@ class EncodedSource:
         if strange.size:
             row, known = strange[0], ", ".join(f"{label:g}" for label in self.labels)
             raise DataError(
-                f"{self.where}: block {index}, row {row}: found the label {block.y[row]:g}, needed one of {known}"
+                f"{self.where}: block {index}, row {row}: found the label {block.y[row]:g}, needed one of {known}; "
+                "label these rows as the training data are labelled"
             )
         return replace(block, y=place.astype(np.float64))
 

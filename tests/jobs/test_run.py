@@ -156,7 +156,9 @@ def test_a_running_scheduler(svmlight_job, tmp_path):
 
     out, arguments = svmlight_job
     assert blockdot("run", *arguments).returncode == 0
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None) as c:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as c:
         other = tmp_path / "scheduler"
         scheduler = ["--cluster", ROOT / "cluster/scheduler.toml", *settings(cluster__address=c.scheduler_address)]
         done = blockdot("run", *arguments, "--set", f"job.output={other}", *scheduler)

@@ -44,7 +44,7 @@ def _local(table: ClusterTable) -> Iterator[Pool]:
             memory_limit=table.memory_limit,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         _client(cluster.scheduler_address, table.wait_seconds) as pool,
     ):

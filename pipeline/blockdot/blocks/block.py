@@ -79,6 +79,8 @@ class Block:
     sample_weight: Floats | None = None
     offset: Floats | None = None
     row_id: NDArray[np.int64] | None = None
+    order: NDArray[np.int64] | None = None
+    """What sorts ``positions``; found once, because every pass sends its sums in ascending positions."""
 
     @classmethod
     def from_rows(
@@ -128,6 +130,10 @@ class Block:
     def weight(self) -> float:
         """Σ sᵢ over the block's rows."""
         return float(self.n_rows) if self.sample_weight is None else float(np.sum(self.sample_weight))
+
+    def placed(self, positions: NDArray[np.int64]) -> Block:
+        """The block with the places of its columns among the features that occur in a data set."""
+        return replace(self, positions=positions, order=np.argsort(positions))
 
     def tiles(self, rows: int = TILE_ROWS) -> Iterator[Block]:
         """The block in ranges of rows small enough for the cache: views, in order."""

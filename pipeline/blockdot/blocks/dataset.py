@@ -186,7 +186,7 @@ class Dataset:
     @classmethod
     def _in_memory(cls, blocks: list[Block], n_features: int) -> Dataset:
         table = FeatureTable.merged([FeatureTable.of_block(block) for block in blocks])
-        placed = tuple(replace(block, positions=table.locate(block.columns)) for block in blocks)
+        placed = tuple(block.placed(table.locate(block.columns)) for block in blocks)
         values: set[float] = set()
         for block in blocks:
             if block.y is not None and len(values) <= _FEW_LABELS:

@@ -55,7 +55,7 @@ class FeatureSum:
         """What one block contributes: ``local`` is flat, in ``layout`` over the block's columns."""
         rows, tail = layout.split(local)
         positions = _positions(block)
-        order = np.argsort(positions)
+        order = np.argsort(positions) if block.order is None else block.order
         return cls(positions[order], rows[order], tail)
 
     def __add__(self, other: FeatureSum) -> FeatureSum:

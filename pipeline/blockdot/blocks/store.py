@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ class _OpenStore:
     def block(self, index: int) -> Block:
         if index not in self._blocks:  # two threads may both map it: the maps are equal, and one of them is kept
             block = read_block(self.path, self.manifest.blocks[index])
-            self._blocks[index] = replace(block, positions=self.table.locate(block.columns))
+            self._blocks[index] = block.placed(self.table.locate(block.columns))
         return self._blocks[index]
 
 

@@ -100,9 +100,10 @@ def test_crosses(made) -> None:
 
 
 def test_features_that_meet_in_a_slot_are_added(made) -> None:
-    rows, _, _ = made("y,a,b,c\n1,1,2,3\n0,4,5,6\n", {"hashed": ["a", "b", "c"], "bits": 1})
+    rows, data, _ = made("y,a,b,c\n1,1,2,3\n0,4,5,6\n", {"hashed": ["a", "b", "c"], "bits": 1})
     assert rows.X.sum(axis=1).tolist() == [3, 3]
     assert rows.X.max() >= 2
+    assert data.nnz == np.count_nonzero(rows.X)  # a slot is stored once in a row
 
 
 def test_min_count_and_unseen_levels(made) -> None:

@@ -17,7 +17,7 @@ from blockdot.ingest.spec import DataSpec, FeaturesSpec, Split, parse_spec
         (DataSpec, {"format": "xml"}, "t.format: found 'xml'"),
         (DataSpec, {"format": "csv", "lable": "y"}, "t.lable"),
         (DataSpec, {"format": "csv", "zero_based": True}, "zero_based does not apply to the format 'csv'"),
-        (DataSpec, {"format": "svmlight", "label": "y"}, "label does not apply to the format 'svmlight'"),
+        (DataSpec, {"format": "svmlight", "label": "y"}, "the label of a file of the format 'svmlight' needs"),
         (DataSpec, {"format": "parquet", "delimiter": ";"}, "delimiter does not apply to the format 'parquet'"),
         (DataSpec, {"format": "csv", "label": {"column": "y", "rule": "~ 3"}}, "the rule '~ 3' is none of: > n"),
         (DataSpec, {"format": "csv", "label": {"column": "y", "rule": "> 3", "text": True}}, "not both"),

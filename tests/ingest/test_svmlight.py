@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_svmlight_file
 
 from blockdot.errors import DataError
-from blockdot.ingest import svmlight
+from blockdot.ingest import build, svmlight
 from blockdot.ingest.plan import Piece
 from blockdot.ingest.rows import Rows
 from blockdot.ingest.spec import DataSpec
@@ -164,3 +164,13 @@ def test_scikit_learn_edge_cases(real_data) -> None:
     for bad in ("svmlight_invalid.txt", "svmlight_invalid_order.txt", "svmlight_multilabel.txt"):
         with pytest.raises(DataError):
             parse((folder / bad).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"), [("> 0", [0, 1, 0, 1]), ("in [1, 3]", [0, 1, 0, 1]), ("== -1", [1, 0, 0, 0])]
+)
+def test_a_rule_makes_0_and_1_of_the_labels(tmp_path, rule, expected):
+    path = tmp_path / "a.svm"
+    path.write_text("-1 1:1\n1 1:1\n0 1:1\n3 1:1\n")
+    data = build.ingest(path, tmp_path / "a.blocks", "svmlight", data={"label": {"rule": rule}})
+    assert data.source.block(0).y.tolist() == expected

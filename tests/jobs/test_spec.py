@@ -55,7 +55,7 @@ def test_the_resolved_spec_says_the_same(tmp_path):
         ("cluster.kind=scheduler", ["cluster", "address"]),
         ("cluster.address=tcp://127.0.0.1:1", ["address goes with"]),
         ("solver.step=0", ["[solver] step"]),
-        ("data.label=y", ["label does not apply to the format 'svmlight'"]),
+        ("data.label=y", ["the format 'svmlight' needs label = { rule"]),
         ("model", ["--set model", "table.key=value"]),
         ("job.name.x=1", ["is not a table"]),
     ],

@@ -24,8 +24,9 @@ class DaskPool:
 
     shares_memory = False
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, wait_seconds: float = 60.0) -> None:
         self.client = client
+        self._wait_seconds = wait_seconds
 
     @property
     def n_workers(self) -> int:
@@ -33,11 +34,11 @@ class DaskPool:
         threads = self.client.nthreads()
         if not threads:
             try:
-                self.client.wait_for_workers(1, timeout=60)
+                self.client.wait_for_workers(1, timeout=self._wait_seconds)
             except TimeoutError:
                 address = self.client.scheduler.address
                 raise ExecutionError(
-                    f"the scheduler at {address} has had no worker for 60 s; start one (dask worker {address})"
+                    f"the scheduler at {address} has had no worker for {self._wait_seconds:g} s; start one (dask worker {address})"
                 ) from None
             threads = self.client.nthreads()
         return sum(threads.values())

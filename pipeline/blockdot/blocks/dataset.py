@@ -91,7 +91,8 @@ class Dataset:
     features
         How raw files become features: what :func:`blockdot.ingest` settled and a model needs to read raw files.
     rows_read, dropped
-        Of the raw files: rows read, and how many were dropped for which reason.
+        Of the raw files: rows read, and how many were dropped for which reason; a split's two stores both have the
+        counts of all the files.
     """
 
     source: Source

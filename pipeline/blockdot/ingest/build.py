@@ -23,6 +23,7 @@ from blockdot.errors import DataError, SpecError
 from blockdot.ingest import holdout, survey, svmlight
 from blockdot.ingest.columns import refuse_leaks, refuse_shadows
 from blockdot.ingest.features import FittedFeatures, to_rows
+from blockdot.ingest.labels import rule_labels
 from blockdot.ingest.plan import Chunk, Plan, pieces, plan
 from blockdot.ingest.rows import Rows
 from blockdot.ingest.spec import DataSpec, FeaturesSpec, Format, Split, parse_spec
@@ -211,7 +212,8 @@ def _read(chunk: Chunk, recipe: survey.Recipe) -> Iterator[Rows]:
     for piece in pieces(chunk, recipe.block_bytes):
         rows = svmlight.read(piece, data)
         test = None if split is None else holdout.by_line(split, file, rows.lines)
-        yield replace(rows, test=test, y=None if recipe.predicting else rows.y)
+        y = None if recipe.predicting or rows.y is None else rule_labels(rows.y, data.label)
+        yield replace(rows, test=test, y=y)
 
 
 def _data_spec(data: DataSpec | Mapping[str, object] | None, given: dict[str, object]) -> DataSpec:

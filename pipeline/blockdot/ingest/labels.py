@@ -37,6 +37,17 @@ def read_labels(table: Table, label: Label, classes: Sequence[str] | None) -> Fl
         raise DataError(f"{error}; {remedy}") from None
 
 
+def rule_labels(y: Floats, label: Label | None) -> Floats:
+    """The labels of svmlight rows as they are, or 1 where the rule holds and 0 elsewhere."""
+    if label is None or label.rule is None:
+        return y
+    rule = Rule.parse(label.rule)
+    if rule.compares_numbers:
+        return rule.holds(y).astype(np.float64)
+    values, places = np.unique(y, return_inverse=True)
+    return np.array([float(rule.holds_for(repr(value))) for value in values.tolist()])[places]
+
+
 def label_is_text(table: Table, label: Label) -> bool:
     """Whether the first label that is not missing is no number."""
     present = table.text(label.column).drop_null()

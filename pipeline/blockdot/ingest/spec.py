@@ -25,11 +25,13 @@ class _Spec(BaseModel):
 class Label(_Spec):
     """The column of targets. With a ``rule``, y = 1 where the rule holds and 0 elsewhere.
 
+    An svmlight row has its label in front: there is no ``column`` to name, only a ``rule`` to give, or nothing.
+
     ``text`` says that labels are names of classes (y = place among the sorted names); by default they are if the first
     label of the first file is not a number.
     """
 
-    column: str
+    column: str = ""
     rule: str | None = None
     text: bool | None = None
 
@@ -87,7 +89,7 @@ class DataSpec(_Spec):
 
     @model_validator(mode="after")
     def _only_what_the_format_has(self) -> Self:
-        tabular = ("label", "weight", "offset", "row_id")
+        tabular = ("weight", "offset", "row_id")
         delimited = ("columns", "delimiter", "missing", "quoting", "quoted_newlines")
         svmlight = ("zero_based", "n_features")
         foreign = {
@@ -99,6 +101,9 @@ class DataSpec(_Spec):
         for name in foreign:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} does not apply to the format {self.format!r}; leave it out")
+        if self.label is not None and (self.label.column == "") != (self.format == "svmlight"):
+            needed = 'label = { rule = "> 0" } or nothing' if self.format == "svmlight" else "label.column"
+            raise ValueError(f"the label of a file of the format {self.format!r} needs {needed}")
         if self.quoted_newlines and not self.quoting:
             raise ValueError("quoted_newlines = true needs quoting = true")
         return self

@@ -64,6 +64,6 @@ def _client(address: str, wait_seconds: float) -> Iterator[Pool]:
             f"no scheduler answers at {address} ({error}); start one (dask scheduler), or correct cluster.address"
         ) from None
     with client:
-        pool = DaskPool(client)
+        pool = DaskPool(client, wait_seconds)
         logger.info("connected to %s: %d worker threads", address, pool.n_workers)
         yield pool

@@ -106,9 +106,14 @@ class Run:
             self._make_stores()
             made = self._ingested()
             self.directory.write_receipt("ingest", key, made)
-        self.reporter.say(_counted("train", self._open_train()))
-        if self.directory.test.exists():
-            self.reporter.say(_counted("test", Dataset.open(self.directory.test)))
+        train = self._open_train()
+        self.reporter.say(_read_from(train))
+        self.reporter.say(_counted("train", train))
+        if "test" in made:
+            test = Dataset.open(self.directory.test)
+            if data.test is not None:
+                self.reporter.say(_read_from(test))
+            self.reporter.say(_counted("test", test))
         return dict(made)
 
     def _make_stores(self) -> None:
@@ -298,11 +303,14 @@ def _identities(inputs: Sequence[str]) -> list[tuple[str, str, int, int]]:
 
 
 def _counted(name: str, data: Dataset) -> str:
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted((data.dropped or {}).items()))
-    return (
-        f"{name}: {data.n_rows:,} rows in {data.n_blocks} blocks, {len(data.table):,} features occur, "
-        f"{data.nnz:,} non-zeros" + (f"; of {data.rows_read:,} rows read, dropped: {dropped}" if dropped else "")
-    )
+    blocks = "1 block" if data.n_blocks == 1 else f"{data.n_blocks} blocks"
+    return f"{name}: {data.n_rows:,} rows in {blocks}, {len(data.table):,} features occur, {data.nnz:,} non-zeros"
+
+
+def _read_from(data: Dataset) -> str:
+    dropped = ", ".join(f"{count:,} ({reason})" for reason, count in sorted((data.dropped or {}).items()))
+    files = "1 file" if len(data.files) == 1 else f"{len(data.files)} files"
+    return f"read {data.rows_read:,} rows of {files}; dropped {dropped or 'none'}"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -12,7 +12,7 @@ Names are loaded when they are first used, so that importing the package costs n
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blockdot.blocks.dask import DaskPool as DaskPool
@@ -46,7 +46,6 @@ _HOME = {
     "ThreadPool": "blocks.threads",
     "DaskPool": "blocks.dask",
     "BlockdotError": "errors",
-    "ingest": "ingest.build",
     "FeaturesSpec": "ingest.spec",
     "Split": "ingest.spec",
     "LinearRegression": "models.estimators",
@@ -65,7 +64,16 @@ _HOME = {
     "minimize": "solvers",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", "ingest", *_HOME]
+
+# The function `ingest` and the folder `ingest/` share a name. Python binds the folder to the name when it is first
+# imported, and not again: so it is imported here (it is empty), and the function then takes the name for good.
+import_module("blockdot.ingest")
+if not TYPE_CHECKING:
+
+    def ingest(*args: Any, **options: Any) -> Dataset:
+        """Read raw files into a block store: ``blockdot.ingest.build.ingest``, which has the parameters, loaded now."""
+        return import_module("blockdot.ingest.build").ingest(*args, **options)
 
 
 def __getattr__(name: str) -> object:

@@ -38,7 +38,8 @@ class DaskPool:
             except TimeoutError:
                 address = self.client.scheduler.address
                 raise ExecutionError(
-                    f"the scheduler at {address} has had no worker for {self._wait_seconds:g} s; start one (dask worker {address})"
+                    f"the scheduler at {address} has had no worker for {self._wait_seconds:g} s; "
+                    f"start one (dask worker {address})"
                 ) from None
             threads = self.client.nthreads()
         return sum(threads.values())

@@ -1,0 +1,155 @@
+"""Values and derivatives: by finite differences, against dense NumPy, and equal for any cut into blocks."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import blockdot as bd
+
+LOSSES = [bd.Squared(), bd.Logistic()]
+
+
+def data(n=40, d=12, seed=0, *, weights=True, offset=True):
+    rng = np.random.default_rng(seed)
+    X = sp.random_array((n, d), density=0.3, rng=rng, format="csr")
+    X.data = rng.normal(size=X.nnz)
+    y = (rng.random(n) < 0.5).astype(float)
+    s = rng.uniform(0, 2, n) if weights else None
+    o = rng.normal(size=n) if offset else None
+    return X, y, s, o
+
+
+def objective(arrays, loss, *, block_rows=None, alpha=0.1, intercept=True, threads=1):
+    ds = bd.Dataset.from_arrays(*arrays, block_rows=block_rows)
+    return bd.Objective(loss, bd.Linear(intercept), bd.L2(alpha), bd.Blocks(ds.source, bd.ThreadPool(threads))), ds
+
+
+def dense_value(arrays, loss, w, ds, alpha, intercept):
+    X, y, s, o = arrays
+    z = X.toarray()[:, ds.table.ids] @ w[: len(ds.table)] + (w[-1] if intercept else 0) + (0 if o is None else o)
+    s = np.ones(len(y)) if s is None else s
+    losses = 0.5 * (y - z) ** 2 if isinstance(loss, bd.Squared) else np.logaddexp(0, z) - y * z
+    return np.sum(s * losses) / np.sum(s) + alpha / 2 * np.sum(w[: len(ds.table)] ** 2)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_agrees_with_its_derivatives(loss):
+    rng = np.random.default_rng(1)
+    z, y, s, u = rng.normal(size=9) * 3, (rng.random(9) < 0.5).astype(float), rng.uniform(0, 2, 9), rng.normal(size=9)
+    h = 1e-6
+    value, grad = loss.value_and_grad(y, z, s)
+    assert value == loss.value(y, z, s)
+    for i in range(9):
+        e = np.zeros(9)
+        e[i] = h
+        assert grad[i] == pytest.approx((loss.value(y, z + e, s) - loss.value(y, z - e, s)) / (2 * h), abs=1e-7)
+    numeric = (loss.value_and_grad(y, z + h * u, s)[1] - loss.value_and_grad(y, z - h * u, s)[1]) / (2 * h)
+    np.testing.assert_allclose(loss.hess_dot(y, z, s, u), numeric, atol=1e-7)
+
+
+def test_the_logistic_loss_is_exact_where_an_exponential_would_overflow():
+    z, y = np.array([1e4, -1e4, 1e4, -1e4]), np.array([1.0, 0.0, 0.0, 1.0])
+    value, grad = bd.Logistic().value_and_grad(y, z, 1.0)
+    assert value == 2e4
+    assert grad.tolist() == [0, 0, 1, -1]
+    assert bd.Logistic().predict(z).tolist() == [1, 0, 1, 0]
+    assert bd.Logistic().hess_dot(y, z, 1.0, np.ones(4)).tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("step", [0.1, 1.0, 30.0])
+def test_the_prox_of_l2_by_its_definition(step):
+    rng = np.random.default_rng(2)
+    penalty, layout, v = bd.L2(0.7), bd.Linear().layout, rng.normal(size=6)
+    w = penalty.prox(v, step, layout)
+
+    def moreau(x):
+        return 0.5 * np.sum((x - v) ** 2) + step * penalty.value(x, layout)
+
+    assert w[-1] == v[-1]
+    for _ in range(50):
+        assert moreau(w) <= moreau(w + rng.normal(size=6) * 1e-3)
+    np.testing.assert_allclose(w - v + step * penalty.grad(w, layout), 0, atol=1e-14)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("weights", [True, False])
+def test_an_objective_against_dense_numpy_and_finite_differences(loss, intercept, weights):
+    arrays = data(weights=weights, offset=weights)
+    F, ds = objective(arrays, loss, block_rows=7, intercept=intercept)
+    rng = np.random.default_rng(3)
+    w, v, h = rng.normal(size=F.size), rng.normal(size=F.size), 1e-6
+    value, grad = F.value_and_grad(w)
+    assert value == pytest.approx(dense_value(arrays, loss, w, ds, 0.1, intercept), rel=1e-12)
+    assert value == F.value(w)
+    numeric = (F.value(w + h * v) - F.value(w - h * v)) / (2 * h)
+    assert grad @ v == pytest.approx(numeric, abs=1e-7)
+    curvature = (F.value_and_grad(w + h * v)[1] - F.value_and_grad(w - h * v)[1]) / (2 * h)
+    np.testing.assert_allclose(F.hess_vec(w, v), curvature, atol=1e-7)
+    columns = [F.hess_vec(w, e)[i] for i, e in enumerate(np.eye(F.size))]
+    np.testing.assert_allclose(F.hess_diag(w)[: len(ds.table)], columns[: len(ds.table)], rtol=1e-10)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 1000), st.sampled_from(LOSSES))
+def test_any_cut_into_blocks_equals_the_whole(n, block_rows, seed, loss):
+    arrays = data(n, 9, seed)
+    whole, _ = objective(arrays, loss, block_rows=n)
+    cut, _ = objective(arrays, loss, block_rows=block_rows, threads=2)
+    rng = np.random.default_rng(seed)
+    w, v = rng.normal(size=whole.size), rng.normal(size=whole.size)
+    for a, b in zip(whole.value_and_grad(w), cut.value_and_grad(w), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(whole.hess_vec(w, v), cut.hess_vec(w, v), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("block_rows", [100, 15])
+def test_the_worked_example_of_the_source_document(block_rows):
+    """One feature, 100 random rows, step 0.01, 1,000 times θ ← θ − step · Xᵀ(Xθ − y)/n, on 1 and on 7 blocks."""
+    rng = np.random.default_rng(42)
+    X = 2 * rng.random((100, 1))
+    y = 4 + 3 * X[:, 0] + rng.normal(size=100)
+    theta, by_hand = np.zeros(1), []
+    for _ in range(1000):
+        theta = theta - 0.01 * X.T @ (X @ theta - y) / 100
+        by_hand.append(theta[0])
+    F, ds = objective((X, y), bd.Squared(), block_rows=block_rows, alpha=0.0, intercept=False)
+    assert ds.n_blocks == (1 if block_rows == 100 else 7)
+    iterates = []
+    result = bd.minimize(
+        F, bd.GradientDescent(0.01), F.zeros(), tol=0.0, max_iter=1000, callbacks=[lambda s: iterates.append(s.w[0])]
+    )
+    assert result.iterations == 1000
+    np.testing.assert_allclose(iterates, by_hand, rtol=1e-12)
+
+
+def test_weights_that_are_all_zero_are_refused():
+    with pytest.raises(bd.BlockdotError, match="zero"):
+        bd.Dataset.from_arrays(np.eye(3), [0, 1, 0], [0, 0, 0])
+
+
+def test_rows_without_targets_are_refused_in_words():
+    F, _ = objective((np.eye(3),), bd.Squared())
+    with pytest.raises(bd.BlockdotError, match="no targets"):
+        F.value(F.zeros())
+
+
+def test_a_loss_of_ones_own():
+    class Quartic:
+        def value(self, y, z, s):
+            return float(np.sum(s * (z - y) ** 4))
+
+        def value_and_grad(self, y, z, s):
+            return self.value(y, z, s), s * 4 * (z - y) ** 3
+
+        def hess_dot(self, y, z, s, u):
+            return s * 12 * (z - y) ** 2 * u
+
+        def predict(self, z):
+            return z
+
+    F, _ = objective((np.arange(6.0)[:, None], 2 * np.arange(6.0) + 1), Quartic(), block_rows=2, alpha=0.0)
+    result = bd.minimize(F, bd.LBFGS(), F.zeros(), tol=1e-12, max_iter=500)
+    np.testing.assert_allclose(result.w, [2, 1], atol=1e-2)

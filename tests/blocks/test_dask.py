@@ -2,11 +2,8 @@
 
 import os
 import signal
-import sys
 import time
-from dataclasses import dataclass, field
 
-import cloudpickle
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -15,14 +12,12 @@ from blockdot.blocks.dask import DaskPool
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.threads import ThreadPool
-from blockdot.errors import DataError
+from blockdot.errors import DataError, ExecutionError
 from blockdot.models.fit import Recipe, fit
 from blockdot.objective.losses import Logistic
 from blockdot.objective.passes import ValueAndGrad
 from blockdot.objective.predictors import Linear
 
-# The workers cannot import this file, so that what it defines travels by value.
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -77,6 +72,18 @@ def bits(total):
 def summed(data, pool, w):
     with data.on(pool) as blocks:
         return blocks.sum(ValueAndGrad(Logistic(), Linear()), w)
+
+
+def pass_of(action):
+    """A pass that does ``action``. Its class is made here: the workers cannot import this file, so it goes by value."""
+
+    class Pass:
+        layout = Layout()
+
+        def __call__(self, block, *vectors):
+            return action(block)
+
+    return Pass()
 
 
 def test_results_come_in_the_order_of_the_items(client):
@@ -136,33 +143,19 @@ def test_data_in_memory_are_spooled_and_the_spool_is_removed(client, data):
 
 def test_map_over_blocks(client, stored):
     with stored.on(scaled(client, 2)) as blocks:
-        rows = list(blocks.map(CountRows()))
+        rows = list(blocks.map(pass_of(lambda block: block.n_rows)))
     assert rows == [stored.source.block(i).n_rows for i in range(stored.n_blocks)]
-
-
-@dataclass(frozen=True)
-class CountRows:
-    layout: Layout = field(default_factory=Layout)
-
-    def __call__(self, block, *vectors):
-        return block.n_rows
-
-
-@dataclass(frozen=True)
-class Fails:
-    error: Exception
-    layout: Layout = field(default_factory=Layout)
-
-    def __call__(self, block, *vectors):
-        if block.row_id[0] >= 300:
-            raise self.error
-        return 0.0
 
 
 @pytest.mark.parametrize("error", [DataError("block 9 is strange"), ZeroDivisionError("no")], ids=["ours", "any"])
 def test_an_error_in_a_task_arrives_as_itself(client, stored, error):
+    def fail(block):
+        if block.row_id[0] >= 300:
+            raise error
+        return 0.0
+
     with stored.on(scaled(client, 2)) as blocks, pytest.raises(type(error), match=str(error)) as caught:
-        blocks.sum(Fails(error))
+        blocks.sum(pass_of(fail))
     assert type(caught.value) is type(error)
 
 
@@ -194,25 +187,28 @@ def test_a_fit_survives_the_death_of_a_worker_with_the_same_bits(client, data, s
     assert model.tail.tobytes() == expected.tail.tobytes()
 
 
-@dataclass(frozen=True)
-class DiesOnce:
-    """Kills the process that works on block 0, the first time."""
+def test_a_sum_survives_a_worker_that_dies_in_the_middle_of_a_task(client, stored, tmp_path):
+    marker = str(tmp_path / "died")
 
-    marker: str
-    layout: Layout = field(default_factory=Layout)
-
-    def __call__(self, block, *vectors):
+    def die_once(block):
         if block.row_id[0] == 0:
             try:
-                os.close(os.open(self.marker, os.O_CREAT | os.O_EXCL))
+                os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return block.weight
             os.kill(os.getpid(), signal.SIGKILL)
         return block.weight
 
-
-def test_a_sum_survives_a_worker_that_dies_in_the_middle_of_a_task(client, stored, tmp_path):
     with stored.on(scaled(client, 2)) as blocks:
-        total = blocks.sum(DiesOnce(str(tmp_path / "died")))
+        total = blocks.sum(pass_of(die_once))
         assert (tmp_path / "died").exists()
-        assert total == blocks.sum(DiesOnce(str(tmp_path / "died")))
+        assert total == blocks.sum(pass_of(die_once))
+
+
+def test_a_task_that_kills_every_worker_is_given_up(client, stored):
+    def die(block):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with stored.on(scaled(client, 2)) as blocks, pytest.raises(ExecutionError, match="killed every worker"):
+        blocks.sum(pass_of(die))
+    assert scaled(client, 2).n_workers == 2

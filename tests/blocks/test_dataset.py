@@ -241,7 +241,7 @@ def test_encoded_replaces_labels_by_places():
 
 def test_a_strange_label_is_named_by_block_and_row():
     data = Dataset.from_arrays(np.eye(4), [0, 1, 1, 5], block_rows=3)
-    with pytest.raises(DataError, match="block 1, row 0: the label 5 is not one of the classes 0, 1"):
+    with pytest.raises(DataError, match="block 1, row 0: found the label 5, needed one of 0, 1"):
         data.encoded((0.0, 1.0)).source.block(1)
 
 

@@ -44,13 +44,13 @@ def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     ExecutionError
         Another process is writing the same ``path`` now.
     """
-    if path.exists() and not overwrite:
-        raise StoreError(f"{path} exists already; choose another place, remove it, or allow it to be overwritten")
+    _refuse_existing(path, overwrite)
     aside = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock_path = path.with_name(f".{path.name}.lock")
         with locked(lock_path, f"{path} is being written by another process; wait for it, or choose another place"):
+            _refuse_existing(path, overwrite)  # another process may have finished it before we got the lock
             _remove(aside)  # left by a process that was killed: its lock is gone
             aside.mkdir()
             try:
@@ -100,6 +100,11 @@ def write_error(path: Path, error: OSError, size: int | None = None) -> StoreErr
     }.get(error.errno or 0, "nothing was kept of it; mend the cause and run it again")
     what = f" ({size:,} bytes)" if size is not None else ""
     return StoreError(f"cannot write {path}{what}: {error.strerror or error}; {remedy}")
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise StoreError(f"{path} exists already; choose another place, remove it, or allow it to be overwritten")
 
 
 def rename_directory(aside: Path, path: Path) -> None:

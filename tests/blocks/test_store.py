@@ -560,6 +560,19 @@ def test_a_second_writer_is_refused_while_the_first_goes_on(holder, tmp_path):
     assert verify_store(path) == []
 
 
+def test_a_store_that_another_finishes_just_before_the_lock_is_taken(tmp_path, monkeypatch):
+    path, locked = tmp_path / "rows.blocks", atomic.locked
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(atomic, "locked", locked)
+        example(seed=8).save(path)
+        return locked(*arguments)
+
+    monkeypatch.setattr(atomic, "locked", overtaken)
+    with pytest.raises(StoreError, match="exists already"):
+        example().save(path)
+
+
 FULL = """
     import resource, signal, sys
     from pathlib import Path

@@ -215,6 +215,10 @@ class Dataset:
 
     def encoded(self, labels: tuple[float, ...]) -> Dataset:
         """The same rows with y replaced by its place 0, 1, … among ``labels``."""
+        if not self.has_y:
+            raise DataError(
+                f"{self.path or 'these rows'}: there are no targets y; ingest them with a label, or hand y in"
+            )
         places = tuple(float(i) for i in range(len(labels)))
         return replace(self, source=EncodedSource(self.source, labels, str(self.path or "y")), labels=places)
 

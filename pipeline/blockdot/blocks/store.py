@@ -29,7 +29,7 @@ from blockdot import atomic
 from blockdot.blocks.block import CSR, Block
 from blockdot.blocks.manifest import MANIFEST, BlockEntry, FileEntry, Manifest, checksum
 from blockdot.blocks.table import FeatureTable
-from blockdot.errors import BlockdotError, StoreError
+from blockdot.errors import BlockdotError, DataError, StoreError
 
 _FEW_LABELS = 256
 
@@ -151,7 +151,11 @@ class _OpenStore:
     def block(self, index: int) -> Block:
         if index not in self._blocks:  # two threads may both map it: the maps are equal, and one of them is kept
             block = read_block(self.path, self.manifest.blocks[index])
-            self._blocks[index] = block.placed(self.table.locate(block.columns))
+            try:
+                self._blocks[index] = block.placed(self.table.locate(block.columns))
+            except DataError as error:
+                path = self.path / self.manifest.blocks[index].file
+                raise StoreError(f"{path} and the table of features differ: {error}; ingest the store again") from None
         return self._blocks[index]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -104,10 +105,12 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         )
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, matrix, dtype=np.float64)
-        return Dataset.from_arrays(matrix, self._encode(target), sample_weight)
+        y, names = self._encode(target)
+        return replace(Dataset.from_arrays(matrix, y, sample_weight), classes=names)
 
-    def _encode(self, y: NDArray[Any]) -> NDArray[Any]:
-        return y
+    def _encode(self, y: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+        """The targets as numbers, and what the numbers 0, 1, … stand for where the targets are text."""
+        return y, None
 
     @contextmanager
     def _pool(self) -> Iterator[Pool]:
@@ -227,7 +230,7 @@ class LogisticRegression(ClassifierMixin, LinearModel):  # type: ignore[misc]
             return float("nan") if value is None else value
         return float(super().score(X, y, sample_weight))
 
-    def _encode(self, y: NDArray[Any]) -> NDArray[Any]:
+    def _encode(self, y: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...] | None]:
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y", raise_unknown=True)
         if kind != "binary":
@@ -235,7 +238,9 @@ class LogisticRegression(ClassifierMixin, LinearModel):  # type: ignore[misc]
         self.classes_, places = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class only ({self.classes_[0]}); needed exactly 2 to tell apart")
-        return places
+        if self.classes_.dtype.kind in "biuf":
+            return y, None
+        return places, tuple(map(str, self.classes_))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

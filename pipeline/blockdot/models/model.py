@@ -229,7 +229,8 @@ def _checked(path: Path, info: ModelInfo, weights: bytes) -> Model:
         raise StoreError(f"{path / WEIGHTS} does not hold a model's weights: {error}; save the model again") from None
     sound = (
         (ids.dtype, coef.dtype, tail.dtype) == (np.int64, np.float64, np.float64)
-        and ids.shape == coef.shape == (len(ids),)
+        and ids.ndim == 1
+        and ids.shape == coef.shape
         and tail.shape == (int(info.intercept),)
         and bool(np.all(np.diff(ids) > 0))
         and (len(ids) == 0 or (ids[0] >= 0 and ids[-1] < info.n_features))

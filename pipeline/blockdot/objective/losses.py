@@ -73,7 +73,9 @@ class Logistic:
     def value_and_grad(self, y: Vector, z: Vector, s: Weights) -> tuple[float, Vector]:
         """The value, and s (σ(z) − y)."""
         e = np.exp(-np.abs(z))
-        return self._value(y, z, s, e), s * (_sigmoid(z, e) - y)
+        # σ(z) − y over a common denominator: no digits are lost where σ(z) is close to y
+        residual = np.where(z >= 0, (1.0 - y) - y * e, e * (1.0 - y) - y) / (1.0 + e)
+        return self._value(y, z, s, e), s * residual
 
     def hess_dot(self, y: Vector, z: Vector, s: Weights, u: Vector) -> Vector:  # noqa: ARG002
         """S σ(z) (1 − σ(z)) u."""
@@ -86,7 +88,7 @@ class Logistic:
 
     @staticmethod
     def _value(y: Vector, z: Vector, s: Weights, e: Vector) -> float:
-        return float(np.sum(s * (np.log1p(e) + np.maximum(z, 0.0) - y * z)))
+        return float(np.sum(s * (np.log1p(e) + (np.maximum(z, 0.0) - y * z))))
 
 
 def _sigmoid(z: Vector, e: Vector) -> Vector:

@@ -20,7 +20,7 @@ from blockdot.blocks.store import new_store, open_store, verify_store, write_blo
 from blockdot.blocks.sums import Blocks, Source
 from blockdot.blocks.table import FeatureTable
 from blockdot.blocks.tree import Pool
-from blockdot.errors import DataError, StoreError
+from blockdot.errors import DataError, SpecError, StoreError
 
 _FEW_LABELS = 256
 
@@ -166,6 +166,8 @@ class Dataset:
         weights = _column("sample_weight", sample_weight, n)
         offsets = _column("offset", offset, n)
         _check_weights(weights)
+        if block_rows is not None and block_rows < 1:
+            raise SpecError(f"block_rows is {block_rows}; needed at least 1")
         size = block_rows or min(max(-(-n // 32), 4096), 131_072)
         blocks = []
         for start in range(0, n, size):

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from numbers import Integral
 from typing import TypeVar
 
 from blockdot.errors import SpecError
@@ -25,8 +26,8 @@ class ThreadPool:
     shares_memory = True
 
     def __init__(self, n_threads: int | None = None) -> None:
-        if n_threads is not None and n_threads < 1:
-            raise SpecError(f"n_threads is {n_threads}; at least 1 is needed")
+        if n_threads is not None and not (isinstance(n_threads, Integral) and n_threads >= 1):
+            raise SpecError(f"n_threads is {n_threads!r}; a whole number of at least 1 is needed")
         self.n_workers = n_threads or len(os.sched_getaffinity(0))
         self._executor = ThreadPoolExecutor(self.n_workers, thread_name_prefix="blockdot")
 

@@ -176,7 +176,10 @@ def _header(path: Path, line: int, raw: bytes, spec: DataSpec) -> tuple[str, ...
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:{line}: column {error.start + 1}: the header is not UTF-8; convert the file") from None
     reader = csv.reader([text], delimiter=spec.separator, quoting=csv.QUOTE_MINIMAL if spec.quoting else csv.QUOTE_NONE)
-    names = next(reader, [])
+    try:
+        names = next(reader, [])
+    except csv.Error as error:
+        raise DataError(f"{path}:{line}: the header cannot be read ({error}); convert the line ends to LF") from None
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"{path}:{line}: the header has the column {name!r} twice; give each column its own name")

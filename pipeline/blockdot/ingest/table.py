@@ -63,7 +63,7 @@ class Table:
         if pa.types.is_floating(column.type):
             column = pc.if_else(pc.is_nan(column), None, column)
         try:
-            return column.cast(kind, safe=False)
+            return column.cast(kind, safe=pa.types.is_string(kind))  # bytes that are not UTF-8 are refused
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DataError(
                 f"{self.place}: column {name!r}: found the type {column.type}, needed one that reads as {kind}; "

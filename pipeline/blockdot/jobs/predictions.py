@@ -25,10 +25,11 @@ from blockdot import atomic
 from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
-from blockdot.blocks.manifest import checksum
+from blockdot.blocks.manifest import checksum, read_json
 from blockdot.blocks.tree import Pool
+from blockdot.errors import StoreError
 from blockdot.ingest.rows import LINE_BITS
-from blockdot.jobs.run_directory import as_json
+from blockdot.jobs.run_directory import as_json, file_digest
 from blockdot.models.model import Model
 from blockdot.objective.passes import raw
 from blockdot.vectors import Vector
@@ -101,6 +102,15 @@ def write_predictions(
     (aside / "key").unlink()
     atomic.rename_directory(aside, path)
     return checksum(content)
+
+
+def verified(path: Path) -> str:
+    """The checksum of the manifest of a prediction set, whose parts are all there and unchanged; else StoreError."""
+    content = read_json(path / MANIFEST) if (path / MANIFEST).exists() else {"parts": [{"file": MANIFEST}]}
+    for entry in content["parts"]:
+        if file_digest(path / entry["file"]) != entry.get("checksum", ""):
+            raise StoreError(f"{path / entry['file']} is missing or was altered; run the stage predict again")
+    return checksum((path / MANIFEST).read_bytes())
 
 
 def _prepare(aside: Path, key: str) -> None:

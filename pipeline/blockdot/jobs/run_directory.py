@@ -20,7 +20,7 @@ from pathlib import Path
 
 from blockdot import atomic
 from blockdot.blocks.manifest import checksum, read_json
-from blockdot.errors import StoreError
+from blockdot.errors import SpecError, StoreError
 
 
 class RunDirectory:
@@ -37,15 +37,16 @@ class RunDirectory:
         self.log = path / "log.jsonl"
 
     @contextmanager
-    def opened(self, spec: str) -> Iterator[None]:
-        """Hold the directory for this process, write the resolved spec, and log to log.jsonl."""
+    def opened(self) -> Iterator[None]:
+        """Hold the directory for this process, and log to log.jsonl."""
+        if self.path.exists() and not self.path.is_dir():
+            raise SpecError(f"job.output: {self.path} is a file; needed a folder, new or of an earlier run")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise atomic.write_error(self.path, error) from error
         busy = f"{self.path} is in use by another run; wait for it, or choose another output (--set job.output=DIR)"
         with atomic.locked(self.path / ".lock", busy):
-            atomic.write_file(self.path / "job.toml", spec.encode())
             handler = _JsonLines(self.log, encoding="utf-8", delay=True)
             package = logging.getLogger("blockdot")
             package.addHandler(handler)
@@ -57,6 +58,14 @@ class RunDirectory:
                 package.setLevel(level)
                 package.removeHandler(handler)
                 handler.close()
+
+    def write_spec(self, spec: str) -> None:
+        """Keep the resolved spec that the outputs were made by."""
+        atomic.write_file(self.path / "job.toml", spec.encode())
+
+    def forget(self, stage: str) -> None:
+        """Remove a stage's receipt, so that it is done again."""
+        self._receipt_path(stage).unlink(missing_ok=True)
 
     def receipt(self, stage: str) -> Mapping[str, object]:
         """The receipt of a stage, empty when there is none that can be read."""

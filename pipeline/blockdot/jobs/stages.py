@@ -16,12 +16,13 @@ from typing import Protocol, cast
 import blockdot
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.manifest import Manifest
+from blockdot.blocks.store import verify_store
 from blockdot.blocks.tree import Pool
 from blockdot.errors import BlockdotError, NotConvergedError, SpecError, StoreError
 from blockdot.ingest.build import ingest, ingest_for_prediction
 from blockdot.ingest.inputs import resolve
 from blockdot.jobs.cluster import connect
-from blockdot.jobs.predictions import MANIFEST, write_predictions
+from blockdot.jobs.predictions import verified, write_predictions
 from blockdot.jobs.run_directory import RunDirectory, as_json, digest_of, file_digest
 from blockdot.jobs.spec import Job
 from blockdot.models.evaluate import evaluate
@@ -74,10 +75,22 @@ class Run:
     def run(self, stages: Sequence[str] = STAGES) -> dict[str, object]:
         """Run the stages named, in order; what each made, by its name. StoreError if an earlier one is missing."""
         results: dict[str, object] = {}
-        with self.directory.opened(self.job.to_toml()), self._connected():
-            for stage in stages:
-                results[stage] = getattr(self, f"_{stage}")()
+        with self.directory.opened(), self._connected():
+            try:
+                for stage in stages:
+                    results[stage] = getattr(self, f"_{stage}")()
+            except StoreError:
+                self._forget_damaged_stores()
+                raise
+            self.directory.write_spec(self.job.to_toml())
         return results | {"output": str(self.directory.path)}
+
+    def _forget_damaged_stores(self) -> None:
+        """See to it that the next run ingests again what cannot be read, as the error says."""
+        directory = self.directory
+        for stage, stores in (("ingest", (directory.train, directory.test)), ("predict-ingest", (directory.scored,))):
+            if any(path.exists() and verify_store(path) for path in stores):
+                directory.forget(stage)
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
@@ -94,15 +107,15 @@ class Run:
 
     def _ingest(self) -> dict[str, object]:
         data = self.job.data
-        key = digest_of(
-            blockdot.__version__,
-            data.model_dump(mode="json"),
-            None if self.job.features is None else self.job.features.model_dump(mode="json"),
-            _identities(data.train),
-            None if data.test is None else _identities(data.test),
-        )
+        tests = [] if data.test is None else _identities(data.test)
+        trains = _identities(data.train)
+        shared = {path for path, *_ in trains} & {path for path, *_ in tests}
+        if shared:
+            raise SpecError(f"data.test: {min(shared)} is a training file, too; rows must not be in both sets")
+        key = digest_of(blockdot.__version__, self._reading(), trains, tests)
         made = self._done("ingest", key, self._ingested)
         if made is None:
+            self.directory.forget("ingest")  # from here on there may be a new training store beside an old test store
             self._make_stores()
             made = self._ingested()
             self.directory.write_receipt("ingest", key, made)
@@ -141,18 +154,19 @@ class Run:
         stores = {"train": self.directory.train}
         if self.job.data.test is not None or self.job.data.split is not None:
             stores["test"] = self.directory.test
-        return {name: Manifest.read(path).digest for name, path in stores.items()}
+        found: dict[str, object] = {name: Dataset.open(path).digest for name, path in stores.items()}
+        return found | {"spec": self._reading()}
+
+    def _reading(self) -> str:
+        """A digest of how the raw files are read."""
+        features = None if self.job.features is None else self.job.features.model_dump(mode="json")
+        return digest_of(self.job.data.model_dump(mode="json"), features)
 
     # ---- fit
 
     def _fit(self) -> dict[str, object]:
         train = self._open_train()
-        key = digest_of(
-            blockdot.__version__,
-            self.job.model.model_dump(mode="json"),
-            self.job.solver.model_dump(mode="json"),
-            train.digest,
-        )
+        key = self._fit_key(train)
         made = self._done("fit", key, self._fitted)
         if made is None:
             self._fit_model(train)
@@ -165,6 +179,12 @@ class Run:
                 f"the fit did not converge: {record.message}; raise solver.max_iter, or loosen solver.tol"
             )
         return dict(made) | {"status": record.status, "iterations": record.iterations, "objective": record.value}
+
+    def _fit_key(self, train: Dataset) -> str:
+        job = self.job
+        return digest_of(
+            blockdot.__version__, job.model.model_dump(mode="json"), job.solver.model_dump(mode="json"), train.digest
+        )
 
     def _fit_model(self, train: Dataset) -> None:
         table, solver = self.job.model, self.job.solver
@@ -248,7 +268,7 @@ class Run:
         return {"store": Manifest.read(self.directory.scored).digest}
 
     def _predicted(self) -> dict[str, object]:
-        return {"manifest": file_digest(self.directory.predictions / MANIFEST)}
+        return {"manifest": verified(self.directory.predictions)}
 
     # ---- what the stages share
 
@@ -268,29 +288,37 @@ class Run:
         return None
 
     def _open_train(self) -> Dataset:
-        return _opened(self.directory.train, "ingest")
+        return self._open_store(self.directory.train)
 
     def _open_test(self) -> Dataset:
         if self.job.data.test is None and self.job.data.split is None:
             raise SpecError("there is no test set: give data.test or data.split, or files to score in predict.input")
-        return _opened(self.directory.test, "ingest")
+        return self._open_store(self.directory.test)
+
+    def _open_store(self, path: Path) -> Dataset:
+        """A store that the stage ingest made, by the spec of this job."""
+        receipt = self.directory.receipt("ingest")
+        if not path.exists() or not receipt:
+            raise StoreError(f"{path} is not there yet: run the stage ingest first (blockdot ingest, or run)")
+        if receipt.get("made") != self._ingested():
+            raise StoreError(f"{path} was made by another spec: run the stage ingest again (blockdot ingest, or run)")
+        return Dataset.open(path)
 
     def _open_model(self) -> Model:
         if not self.directory.model.exists():
             raise StoreError(f"{self.directory.model} is not there yet: run the stage fit first (blockdot fit, or run)")
         model, train = load_model(self.directory.model), self._open_train()
+        if self.directory.receipt("fit").get("key") != self._fit_key(train) and model.info.fit.store == train.digest:
+            raise StoreError(
+                f"{self.directory.model} was fitted by another spec ([model] or [solver] differ): "
+                "run the stage fit again (blockdot fit, or run)"
+            )
         if model.info.fit.store != train.digest:
             raise StoreError(
                 f"{self.directory.model} was fitted to another store (digest {model.info.fit.store}) than {train.path} "
                 f"(digest {train.digest}): run the stage fit again (blockdot fit, or run)"
             )
         return model
-
-
-def _opened(path: Path, stage: str) -> Dataset:
-    if not path.exists():
-        raise StoreError(f"{path} is not there yet: run the stage {stage} first (blockdot {stage}, or run)")
-    return Dataset.open(path)
 
 
 def _identities(inputs: Sequence[str]) -> list[tuple[str, str, int, int]]:

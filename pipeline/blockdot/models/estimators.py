@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -90,6 +91,8 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
 
     def _raw(self, X: Rows) -> NDArray[np.float64]:
         check_is_fitted(self)
+        if isinstance(X, (str, Path)):
+            raise SpecError(f"{X!r} is a path; model_.predict and model_.predict_proba read raw files")
         if not isinstance(X, Dataset):
             X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         with self._pool() as pool:
@@ -100,6 +103,10 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             if y is not None or sample_weight is not None:
                 raise SpecError("a Dataset holds its targets and weights: call fit(dataset) without y or sample_weight")
             return X
+        if isinstance(X, (str, Path)):
+            raise SpecError(
+                f"{X!r} is a path; make a Dataset of it first: bd.ingest(path, out=...), or bd.Dataset.open"
+            )
         matrix, target = validate_data(
             self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], y_numeric=self._loss == "squared"
         )

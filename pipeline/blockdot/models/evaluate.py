@@ -8,6 +8,7 @@ from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.tree import Pool
+from blockdot.errors import StoreError
 from blockdot.models.metrics import ClassificationSums, Metrics, RegressionSums
 from blockdot.models.model import Model
 from blockdot.objective.losses import Loss
@@ -55,5 +56,10 @@ def evaluate(model: Model, data: Dataset, pool: Pool) -> Metrics:
     if model.info.labels is None:
         with data.on(pool) as blocks:
             return blocks.sum(RegressionPass(model.predictor, model.loss), w).finish()
+    if data.classes is not None and model.info.classes is not None and data.classes != model.info.classes:
+        raise StoreError(
+            f"{data.path or 'this data set'} has the classes {', '.join(data.classes)}, the model "
+            f"{', '.join(model.info.classes)}; ingest the raw files with the model's feature spec"
+        )
     with data.encoded(model.info.labels).on(pool) as blocks:
         return blocks.sum(ClassificationPass(model.predictor), w).finish()

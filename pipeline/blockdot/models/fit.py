@@ -23,6 +23,7 @@ from blockdot.objective.passes import Partial, targets, weights
 from blockdot.objective.penalties import L2
 from blockdot.objective.predictors import Linear
 from blockdot.solvers import LBFGS, Backtracking, GradientDescent, Result, State, minimize
+from blockdot.vectors import Vector
 
 logger = logging.getLogger(__name__)
 
@@ -83,14 +84,28 @@ def fit(
     """
     if not data.has_y or data.n_rows == 0:
         raise DataError(f"{data.path or 'this data set'} has {data.n_rows} rows and no targets to learn from")
+    if recipe.loss == "squared" and data.classes is not None:
+        raise DataError(
+            f"{data.path or 'y'} has text labels ({', '.join(data.classes[:5])}); a regression needs numbers: "
+            "fit a logistic model, or name a numeric label"
+        )
     labels = two_labels(data) if recipe.loss == "logistic" else None
     training = data if labels is None else data.encoded(labels)
     with training.on(pool) as blocks:
         mean = blocks.sum(TargetSum())
+        if labels is not None and not 0 < mean.value < mean.weight:
+            raise DataError(f"{data.path or 'y'}: all the weight lies on one class; needed rows of both that count")
         objective = Objective(LOSSES[recipe.loss], Linear(recipe.fit_intercept), L2(recipe.alpha), blocks)
-        result = _minimize(objective, recipe, None if start is None else start.parameters(data), callbacks)
+        result = _minimize(objective, recipe, _start(start, data, recipe), callbacks)
     model = _model(data, recipe, labels, mean.value / mean.weight, result)
     return model, result
+
+
+def _start(model: Model | None, data: Dataset, recipe: Recipe) -> Vector | None:
+    if model is None:
+        return None
+    coef = model.parameters(data)[: len(data.table)]
+    return np.append(coef, model.intercept) if recipe.fit_intercept else coef
 
 
 def two_labels(data: Dataset) -> tuple[float, ...]:
@@ -105,7 +120,7 @@ def two_labels(data: Dataset) -> tuple[float, ...]:
     return data.labels
 
 
-def _minimize(objective: Objective, recipe: Recipe, w0: Any, callbacks: Sequence[Callback]) -> Result[Any]:
+def _minimize(objective: Objective, recipe: Recipe, w0: Vector | None, callbacks: Sequence[Callback]) -> Result[Any]:
     solver = recipe.make_solver()
     scale = None
     if w0 is not None:  # the reference of the stopping rule is the gradient at 0, wherever the fit starts

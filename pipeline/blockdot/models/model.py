@@ -129,6 +129,8 @@ class Model:
                 f"{where} was ingested with another feature spec than the model was fitted with; "
                 "ingest the raw files again with the model's own spec (hand the files to the model)"
             )
+        if data.features is None and data.n_features != self.info.n_features:
+            raise DataError(f"X has {data.n_features} features; the model was fitted to {self.info.n_features}")
         place = np.minimum(np.searchsorted(self.ids, data.table.ids), max(len(self.ids) - 1, 0))
         coef = np.zeros(len(data.table))
         if len(self.ids):
@@ -158,8 +160,6 @@ class Model:
             return self._raw_files(data, pool)
         if not isinstance(data, Dataset):
             data = Dataset.from_arrays(data)
-            if data.n_features != self.info.n_features:
-                raise DataError(f"X has {data.n_features} features; the model was fitted to {self.info.n_features}")
         with data.on(pool) as blocks:
             return np.concatenate([np.empty(0), *blocks.map(Raw(self.predictor), self.parameters(data))])
 

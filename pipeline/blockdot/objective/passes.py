@@ -18,7 +18,7 @@ import numpy as np
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.layout import FeatureSum, Layout
-from blockdot.errors import DataError
+from blockdot.errors import DataError, SpecError
 from blockdot.objective.losses import Loss, Weights
 from blockdot.objective.predictors import Linearization, Predictor
 from blockdot.vectors import Vector
@@ -68,7 +68,7 @@ class ValueAndGrad(_LossPass):
             at = linearize(self.predictor, tile, w)
             tile_value, u = self.loss.value_and_grad(targets(tile), at.z, weights(tile))
             value += tile_value
-            at.vjp(u, grad)
+            at.vjp(_one_a_row(u, tile), grad)
         return Partial(block.weight, value, FeatureSum.of(block, grad, self.layout))
 
 
@@ -80,7 +80,7 @@ class HessVec(_LossPass):
         for tile in block.tiles():
             at = linearize(self.predictor, tile, w)
             u = self.loss.hess_dot(targets(tile), at.z, weights(tile), at.jvp(v))
-            at.vjp(u, product)
+            at.vjp(_one_a_row(u, tile), product)
         return Partial(block.weight, 0.0, FeatureSum.of(block, product, self.layout))
 
 
@@ -92,7 +92,7 @@ class HessDiag(_LossPass):
         for tile in block.tiles():
             z = raw(self.predictor, tile, w)
             curvature = self.loss.hess_dot(targets(tile), z, weights(tile), np.ones(tile.n_rows))
-            self.predictor.add_hess_diag(tile.X, curvature, diagonal)
+            self.predictor.add_hess_diag(tile.X, _one_a_row(curvature, tile), diagonal)
         return Partial(block.weight, 0.0, FeatureSum.of(block, diagonal, self.layout))
 
 
@@ -108,6 +108,14 @@ class Raw:
 
     def __call__(self, block: Block, w: Vector) -> Vector:
         return raw(self.predictor, block, w)
+
+
+def _one_a_row(u: Vector, block: Block) -> Vector:
+    """What a loss returned, which may be anyone's: the compiled products check no bounds."""
+    column = np.ascontiguousarray(u, np.float64)
+    if column.shape != (block.n_rows,):
+        raise SpecError(f"the loss returned an array of the shape {column.shape}; needed ({block.n_rows},), one a row")
+    return column
 
 
 def raw(predictor: Predictor, block: Block, w: Vector) -> Vector:

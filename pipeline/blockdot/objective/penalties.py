@@ -39,8 +39,8 @@ class L2:
     alpha: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.alpha) and self.alpha >= 0):
-            raise SpecError(f"alpha is {self.alpha}; needed a finite number, at least 0")
+        if not (isinstance(self.alpha, (int, float, np.number)) and math.isfinite(self.alpha) and self.alpha >= 0):
+            raise SpecError(f"alpha is {self.alpha!r}; needed a finite number, at least 0")
 
     def value(self, w: Vector, layout: Layout) -> float:
         """α/2 Σ w²."""

@@ -335,3 +335,71 @@ def test_prediction_parts_that_are_there_are_kept(svmlight_job, monkeypatch):
     assert set(written_before).isdisjoint(name for name in written if name.endswith(".parquet"))
     rest = sorted(p.name for p in (out / "predictions").glob("*.parquet"))
     assert rest == sorted({*written_before, *(name for name in written if name.endswith(".parquet"))})
+
+
+def test_a_stage_refuses_what_another_spec_made(svmlight_job):
+    out, arguments = svmlight_job
+    assert blockdot("run", *arguments).returncode == 0
+    spec = (out / "job.toml").read_bytes()
+    fitted = blockdot("evaluate", *arguments, "--set", "model.alpha=5")
+    assert fitted.returncode == 3
+    assert "was fitted by another spec" in fitted.stderr
+    read = blockdot("fit", *arguments, "--set", "data.zero_based=true")
+    assert read.returncode == 3
+    assert "was made by another spec" in read.stderr
+    assert (out / "job.toml").read_bytes() == spec
+
+
+def test_a_lost_or_altered_block_is_made_again_by_the_next_run(svmlight_job):
+    out, arguments = svmlight_job
+    assert blockdot("run", *arguments).returncode == 0
+    before = bytes_of(out)
+    (out / "test.blocks/blocks/part-00001.arrow").unlink()
+    assert blockdot("run", *arguments).returncode == 0
+    part = out / "train.blocks/blocks/part-00002.arrow"
+    content = bytearray(part.read_bytes())
+    content[-200] ^= 255
+    part.write_bytes(content)
+    damaged = blockdot("run", *arguments, "--set", "model.alpha=1")
+    assert damaged.returncode == 3
+    assert "part-00002.arrow was altered" in damaged.stderr
+    assert blockdot("run", *arguments).returncode == 0
+    assert bytes_of(out) == before
+
+
+def test_a_lost_or_altered_prediction_part_is_made_again(svmlight_job):
+    out, arguments = svmlight_job
+    assert blockdot("run", *arguments).returncode == 0
+    before = bytes_of(out)
+    (out / "predictions/part-00000.parquet").unlink()
+    assert blockdot("run", *arguments).returncode == 0
+    (out / "predictions/part-00001.parquet").write_bytes(b"garbage")
+    assert blockdot("run", *arguments).returncode == 0
+    assert bytes_of(out) == before
+
+
+def test_a_failed_ingest_leaves_no_pair_of_stores_that_do_not_belong_together(svmlight_file, tmp_path):
+    test = tmp_path / "test.svm"
+    test.write_bytes(svmlight_file.read_bytes())
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f'[job]\nname = "t"\noutput = "{tmp_path / "run"}"\n[data]\nformat = "svmlight"\ntrain = "{svmlight_file}"\n'
+        f'test = "{test}"\n[model]\nkind = "logistic"\n'
+    )
+    assert blockdot("run", job).returncode == 0
+    svmlight_file.write_text(svmlight_file.read_text() + "1 1:1\n")
+    test.write_text(test.read_text() + "1 1:x\n")
+    assert blockdot("run", job).returncode == 3
+    fit = blockdot("fit", job)
+    assert fit.returncode == 3
+    assert "run the stage ingest first" in fit.stderr
+    shared = blockdot("run", job, "--set", f"data.test={svmlight_file}")
+    assert shared.returncode == 2
+    assert "is a training file, too" in shared.stderr
+
+
+def test_an_output_that_is_a_file_is_refused(svmlight_job, svmlight_file):
+    _, arguments = svmlight_job
+    done = blockdot("run", *arguments, "--set", f"job.output={svmlight_file}")
+    assert done.returncode == 2
+    assert "job.output" in done.stderr

@@ -144,3 +144,45 @@ def test_evaluation_is_scikit_learns_whatever_the_blocks():
     reg = linear().fit(X, t)
     r2 = bd.evaluate(reg.model_, bd.Dataset.from_arrays(X, t, block_rows=17), pool)["r2"]
     assert r2 == pytest.approx(r2_score(t, reg.predict(X)), rel=1e-12)
+
+
+def test_a_warm_start_may_change_the_intercept():
+    X, y, _, _ = problem()
+    est = logistic(warm_start=True).fit(X, y)
+    without = est.set_params(fit_intercept=False).fit(X, y)
+    np.testing.assert_allclose(parameters(without), parameters(logistic(fit_intercept=False).fit(X, y)), atol=1e-5)
+
+
+def test_weight_on_one_class_only_is_refused():
+    X, y, _, _ = problem()
+    with pytest.raises(bd.BlockdotError, match="all the weight lies on one class"):
+        logistic().fit(bd.Dataset.from_arrays(X, y, y.astype(float)))
+
+
+def test_paths_and_strange_parameters_are_refused_in_words():
+    X, y, _, _ = problem()
+    with pytest.raises(bd.BlockdotError, match=r"bd\.ingest"):
+        logistic().fit("a.svm")
+    with pytest.raises(bd.BlockdotError, match=r"model_\.predict"):
+        logistic().fit(X, y).predict("a.svm")
+    with pytest.raises(bd.BlockdotError, match="alpha is None"):
+        bd.LinearRegression(alpha=None).fit(X, y)
+    with pytest.raises(bd.BlockdotError, match=r"n_threads is 1\.5"):
+        linear(n_jobs=1.5).fit(X, y)
+    with pytest.raises(bd.BlockdotError, match="block_rows is -1"):
+        bd.Dataset.from_arrays(X, y, block_rows=-1)
+
+
+def test_text_classes_are_compared_by_name(tmp_path):
+    for name, labels in (("a", "no yes"), ("b", "yes zzz")):
+        first, second = labels.split()
+        (tmp_path / f"{name}.csv").write_text("y,x\n" + f"{first},0\n{second},1\n" * 20)
+        features = {"numeric": ["x"]}
+        bd.ingest(tmp_path / f"{name}.csv", tmp_path / name, "csv", label="y", features=features)
+    a, b = bd.Dataset.open(tmp_path / "a"), bd.Dataset.open(tmp_path / "b")
+    est = logistic().fit(a)
+    assert est.score(a) == 1
+    with pytest.raises(bd.BlockdotError, match="has the classes yes, zzz, the model no, yes"):
+        est.score(b)
+    with pytest.raises(bd.BlockdotError, match="a regression needs numbers"):
+        linear().fit(a)

@@ -153,3 +153,20 @@ def test_a_loss_of_ones_own():
     F, _ = objective((np.arange(6.0)[:, None], 2 * np.arange(6.0) + 1), Quartic(), block_rows=2, alpha=0.0)
     result = bd.minimize(F, bd.LBFGS(), F.zeros(), tol=1e-12, max_iter=500)
     np.testing.assert_allclose(result.w, [2, 1], atol=1e-2)
+
+
+def test_a_loss_that_returns_the_wrong_number_of_gradients_is_refused():
+    class Short(bd.Squared):
+        def value_and_grad(self, y, z, s):
+            return 1.0, np.zeros(3)
+
+    F, _ = objective(data(), Short())
+    with pytest.raises(bd.BlockdotError, match=r"shape \(3,\); needed \(40,\)"):
+        F.value_and_grad(F.zeros())
+
+
+def test_parameters_of_the_wrong_length_are_refused():
+    F, _ = objective(data(), bd.Squared())
+    for call in (F.value, F.value_and_grad, F.hess_diag, lambda w: F.hess_vec(F.zeros(), w)):
+        with pytest.raises(bd.BlockdotError, match=rf"needed \({F.size},\)"):
+            call(np.zeros(F.size + 1))

@@ -144,7 +144,7 @@ class Run:
                 overwrite=True,
             )
             if data.test is not None:
-                fitted = self._open_train().features
+                fitted = Dataset.open(directory.train).features
                 assert fitted is not None
                 ingest_for_prediction(
                     data.test, directory.test, fitted, pool=self.pool, progress=tick, overwrite=True, needs_label=True

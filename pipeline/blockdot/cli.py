@@ -71,10 +71,10 @@ def job_command(name: str, text: str) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object of results, and nothing else.")
     def command(job: Path, settings: Sequence[str], cluster: str | None, strict: bool, as_json: bool) -> None:
         from blockdot.jobs.spec import load_job
-        from blockdot.jobs.stages import STAGES, Run
+        from blockdot.jobs.stages import Run
 
         run = Run(load_job(job, settings, cluster), _reporter(as_json), strict)
-        results = run.run(STAGES if name == "run" else (name,))
+        results = run.run(None if name == "run" else (name,))
         click.echo(json.dumps(results, indent=1, ensure_ascii=False) if as_json else _summary(run, results))
 
     return command

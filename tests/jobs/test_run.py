@@ -403,3 +403,22 @@ def test_an_output_that_is_a_file_is_refused(svmlight_job, svmlight_file):
     done = blockdot("run", *arguments, "--set", f"job.output={svmlight_file}")
     assert done.returncode == 2
     assert "job.output" in done.stderr
+
+
+def test_a_job_without_a_test_set_trains_and_says_what_it_leaves_out(svmlight_file, tmp_path):
+    job, new = tmp_path / "job.toml", tmp_path / "new.svm"
+    job.write_text(
+        f'[job]\nname = "t"\noutput = "{tmp_path / "run"}"\n[data]\nformat = "svmlight"\ntrain = "{svmlight_file}"\n'
+        '[model]\nkind = "logistic"\n'
+    )
+    done = blockdot("run", job)
+    assert done.returncode == 0, done.stderr
+    assert "evaluate: left out" in done.stderr
+    assert "predict: left out" in done.stderr
+    alone = blockdot("evaluate", job)
+    assert alone.returncode == 2
+    assert "there is no test set" in alone.stderr
+    new.write_text("0 1:1\n0 2:1\n")
+    scored = blockdot("run", job, "--set", f"predict.input={new}")
+    assert scored.returncode == 0, scored.stderr
+    assert pq.read_table(tmp_path / "run/predictions").num_rows == 2

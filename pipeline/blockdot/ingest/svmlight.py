@@ -1,7 +1,8 @@
 """svmlight text: ``label index:value index:value …  # comment``, one row a line.
 
 Indices ascend and count from 1 (from 0 with ``zero_based``); feature ids count from 0. A line with a label only is a
-row of zeros; blank lines and comment lines are no rows; ``qid:n`` is passed over; an explicit zero is not stored.
+row of zeros; blank lines and comment lines are no rows; ``qid:n`` is passed over; an explicit zero is
+not stored (a number too small for float64 is, as a zero).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ the same key, and whose outputs are unchanged, is skipped. Where a job runs is i
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import blockdot
+from blockdot import atomic
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.manifest import Manifest
 from blockdot.blocks.store import verify_store
@@ -72,8 +74,13 @@ class Run:
         self.directory = RunDirectory(self.job.output)
         self._pool: Pool | None = None
 
-    def run(self, stages: Sequence[str] = STAGES) -> dict[str, object]:
-        """Run the stages named, in order; what each made, by its name. StoreError if an earlier one is missing."""
+    def run(self, stages: Sequence[str] | None = None) -> dict[str, object]:
+        """Run the stages named, in order (default: all that the job has data for); what each made, by its name."""
+        if stages is None:
+            stages = [stage for stage in STAGES if self._has_data_for(stage)]
+            for stage in STAGES:
+                if stage not in stages:
+                    self.reporter.say(f"{stage}: left out, because the job has no test set (data.test or data.split)")
         results: dict[str, object] = {}
         with self.directory.opened(), self._connected():
             try:
@@ -84,6 +91,10 @@ class Run:
                 raise
             self.directory.write_spec(self.job.to_toml())
         return results | {"output": str(self.directory.path)}
+
+    def _has_data_for(self, stage: str) -> bool:
+        tested = self.job.data.test is not None or self.job.data.split is not None
+        return stage in ("ingest", "fit") or tested or (stage == "predict" and self.job.predict.input is not None)
 
     def _forget_damaged_stores(self) -> None:
         """See to it that the next run ingests again what cannot be read, as the error says."""
@@ -152,7 +163,7 @@ class Run:
 
     def _ingested(self) -> dict[str, object]:
         stores = {"train": self.directory.train}
-        if self.job.data.test is not None or self.job.data.split is not None:
+        if self._has_data_for("evaluate"):
             stores["test"] = self.directory.test
         found: dict[str, object] = {name: Dataset.open(path).digest for name, path in stores.items()}
         return found | {"spec": self._reading()}
@@ -222,7 +233,7 @@ class Run:
             metrics = {"test": evaluate(model, data, self.pool)}
             if self.job.evaluate.constant:
                 metrics["constant"] = evaluate(model.constant(), data, self.pool)
-            _write(self.directory.metrics, as_json(metrics))
+            atomic.write_file(self.directory.metrics, as_json(metrics))
             self.directory.write_receipt("evaluate", key, self._evaluated())
         return self.metrics()
 
@@ -231,8 +242,6 @@ class Run:
 
     def metrics(self) -> dict[str, object]:
         """What metrics.json says."""
-        import json
-
         return cast(dict[str, object], json.loads(self.directory.metrics.read_text()))
 
     # ---- predict
@@ -291,7 +300,7 @@ class Run:
         return self._open_store(self.directory.train)
 
     def _open_test(self) -> Dataset:
-        if self.job.data.test is None and self.job.data.split is None:
+        if not self._has_data_for("evaluate"):
             raise SpecError("there is no test set: give data.test or data.split, or files to score in predict.input")
         return self._open_store(self.directory.test)
 
@@ -308,15 +317,15 @@ class Run:
         if not self.directory.model.exists():
             raise StoreError(f"{self.directory.model} is not there yet: run the stage fit first (blockdot fit, or run)")
         model, train = load_model(self.directory.model), self._open_train()
-        if self.directory.receipt("fit").get("key") != self._fit_key(train) and model.info.fit.store == train.digest:
-            raise StoreError(
-                f"{self.directory.model} was fitted by another spec ([model] or [solver] differ): "
-                "run the stage fit again (blockdot fit, or run)"
-            )
         if model.info.fit.store != train.digest:
             raise StoreError(
                 f"{self.directory.model} was fitted to another store (digest {model.info.fit.store}) than {train.path} "
                 f"(digest {train.digest}): run the stage fit again (blockdot fit, or run)"
+            )
+        if self.directory.receipt("fit").get("key") != self._fit_key(train):
+            raise StoreError(
+                f"{self.directory.model} was fitted by another spec ([model] or [solver] differ): "
+                "run the stage fit again (blockdot fit, or run)"
             )
         return model
 
@@ -339,9 +348,3 @@ def _read_from(data: Dataset) -> str:
     dropped = ", ".join(f"{count:,} ({reason})" for reason, count in sorted((data.dropped or {}).items()))
     files = "1 file" if len(data.files) == 1 else f"{len(data.files)} files"
     return f"read {data.rows_read:,} rows of {files}; dropped {dropped or 'none'}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    from blockdot import atomic
-
-    atomic.write_file(path, content)

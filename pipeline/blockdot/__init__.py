@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from blockdot.solvers import LBFGS as LBFGS
     from blockdot.solvers import Backtracking as Backtracking
     from blockdot.solvers import GradientDescent as GradientDescent
+    from blockdot.solvers import NewtonCG as NewtonCG
+    from blockdot.solvers import NewtonCholesky as NewtonCholesky
     from blockdot.solvers import minimize as minimize
 
 __version__ = "0.1.0"
@@ -61,6 +63,8 @@ _HOME = {
     "LBFGS": "solvers",
     "Backtracking": "solvers",
     "GradientDescent": "solvers",
+    "NewtonCG": "solvers",
+    "NewtonCholesky": "solvers",
     "minimize": "solvers",
 }
 

@@ -1,19 +1,25 @@
-"""Inner products of the driver's vectors, the same bits on any machine with the same CPU features.
+"""Linear algebra of the driver, the same bits on any machine with the same CPU features.
 
-    inner(a, b) = Σⱼ aⱼ bⱼ        norm(a) = √inner(a, a)
+    inner(a, b) = Σⱼ aⱼ bⱼ        norm(a) = √inner(a, a)        Cholesky: A = L Lᵀ
 
 BLAS sums in an order that depends on its number of threads, and its threads spin on the cores that the block kernels
-need. So the vectors of a solver are reduced here, by NumPy's own loops, and nowhere through BLAS.
+need. So the vectors of a solver are reduced here, by NumPy's own loops, and small matrices are factored here, with BLAS
+held to one thread while it works.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+SquareMatrix = NDArray[np.float64]
 
 
 def inner(a: Vector, b: Vector) -> float:
@@ -24,3 +30,56 @@ def inner(a: Vector, b: Vector) -> float:
 def norm(a: Vector) -> float:
     """The Euclidean norm of a vector."""
     return math.sqrt(inner(a, a))
+
+
+@dataclass(frozen=True, eq=False)
+class Cholesky:
+    """L, from A = L Lᵀ."""
+
+    lower: SquareMatrix
+
+    @classmethod
+    def of(cls, A: SquareMatrix) -> Cholesky | None:
+        """The factor of a symmetric matrix, or None where it is not positive definite to rounding."""
+        from scipy.linalg import LinAlgError, cholesky
+
+        try:
+            with _one_blas_thread():
+                lower = cholesky(A, lower=True)
+        except (LinAlgError, ValueError):  # not definite; not finite
+            return None
+        diagonal = np.diag(lower)
+        if np.any(diagonal**2 <= len(A) * np.finfo(np.float64).eps * np.diag(A)):
+            return None
+        return cls(np.asarray(lower))
+
+    def solve(self, b: Vector) -> Vector:
+        """A⁻¹ b."""
+        from scipy.linalg import cho_solve
+
+        with _one_blas_thread():
+            return np.asarray(cho_solve((self.lower, True), b, check_finite=False))
+
+
+def solve_by_eigenvalues(A: SquareMatrix, b: Vector) -> Vector:
+    """|A|⁺ b of a symmetric matrix: eigenvalues by their size, and those lost in rounding left out."""
+    from scipy.linalg import eigh
+
+    with _one_blas_thread():
+        values, vectors = eigh(A)
+        size = np.abs(values)
+        kept = size > len(A) * np.finfo(np.float64).eps * np.max(size, initial=0.0)
+        basis = vectors[:, kept]
+        return np.asarray(basis @ ((basis.T @ b) / size[kept]))
+
+
+def _one_blas_thread() -> AbstractContextManager[object]:
+    limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+    return limit
+
+
+@cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

@@ -73,7 +73,7 @@ def scaled(client, n):
 
 def bits(total):
     vector = total.vector
-    parts = (np.float64(total.value), np.float64(total.weight), vector.positions, vector.rows, vector.tail)
+    parts = (np.float64(total.value), np.float64(total.weight), vector.dense())
     return b"".join(part.tobytes() for part in parts)
 
 

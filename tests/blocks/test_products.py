@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockdot.blocks import products
-from blockdot.blocks.block import CSR
+from blockdot.blocks.matrix import Matrix
 
 KINDS = ["float32", "float64", "absent"]
 
@@ -23,7 +23,7 @@ def matrices(draw):
     indptr = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)
     values = None if kind == "absent" else rng.normal(size=len(columns)).astype(kind)
     reference = sp.csr_array((np.ones(len(columns)) if values is None else values, (rows, columns)), shape=(n, d))
-    return CSR(indptr, columns.astype(np.uint32), values, d), reference.astype(np.float64), rng
+    return Matrix(indptr, columns.astype(np.uint32), values, d), reference.astype(np.float64), rng
 
 
 def assert_close(found, expected, magnitude):
@@ -49,7 +49,7 @@ def test_transposed_products_add_to_what_is_there(case):
     assert_close(out, before + reference.T @ u, np.abs(before) + abs(reference).T @ np.abs(u))
     squares = reference.power(2)
     out = before.copy()
-    matrix.add_tdot_sq(u, out)
+    matrix.add_tdot(u, out, squared=True)
     assert_close(out, before + squares.T @ u, np.abs(before) + squares.T @ np.abs(u))
 
 
@@ -81,21 +81,21 @@ def test_products_are_adjoint(case):
 def test_sums_of_float32_values_are_float64():
     n = 100_000
     tenth = np.float32(0.1)
-    matrix = CSR(np.array([0, n], np.int32), np.zeros(n, np.uint32), np.full(n, tenth), 1)
+    matrix = Matrix(np.array([0, n], np.int32), np.zeros(n, np.uint32), np.full(n, tenth), 1)
     assert matrix.dot(np.ones(1))[0] == pytest.approx(n * float(tenth), rel=1e-13)
-    column = CSR(np.arange(n + 1, dtype=np.int32), np.zeros(n, np.uint32), np.full(n, tenth), 1)
+    column = Matrix(np.arange(n + 1, dtype=np.int32), np.zeros(n, np.uint32), np.full(n, tenth), 1)
     out = np.zeros(1)
     column.add_tdot(np.ones(n), out)
     assert out[0] == pytest.approx(n * float(tenth), rel=1e-10)
     out = np.zeros(1)
-    column.add_tdot_sq(np.ones(n), out)
+    column.add_tdot(np.ones(n), out, squared=True)
     assert out[0] == pytest.approx(n * float(tenth) ** 2, rel=1e-10)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_products_do_not_write_to_their_arguments(kind):
     values = None if kind == "absent" else np.array([2.0, 3.0], kind)
-    matrix = CSR(np.array([0, 1, 2], np.int32), np.array([1, 0], np.uint32), values, 2)
+    matrix = Matrix(np.array([0, 1, 2], np.int32), np.array([1, 0], np.uint32), values, 2)
     w = np.array([5.0, 7.0])
     for array in (matrix.indptr, matrix.indices, values, w):
         if array is not None:

@@ -304,7 +304,7 @@ def test_a_manifest_that_is_none(stored, text, why):
 def test_another_version(stored):
     path = stored.path / MANIFEST
     stated = json.loads(path.read_bytes())
-    path.write_text(json.dumps(stated | {"version": 2}))
+    path.write_text(json.dumps(stated | {"version": 3}))
     refuse(stored.path, path, "version")
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-from blockdot.blocks.block import Block, Floats
+from blockdot.blocks.block import Block
+from blockdot.blocks.matrix import Floats
 from blockdot.blocks.store import new_store, open_store, verify_store, write_block
 from blockdot.blocks.sums import Blocks, Source
 from blockdot.blocks.table import FeatureTable
@@ -168,7 +169,7 @@ class Dataset:
         _check_weights(weights)
         if block_rows is not None and block_rows < 1:
             raise SpecError(f"block_rows is {block_rows}; needed at least 1")
-        size = block_rows or min(max(-(-n // 32), 4096), 131_072)
+        size = block_rows or min(max(-(-n // 16), 4096), 131_072)
         blocks = []
         for start in range(0, n, size):
             rows, stop = matrix[start : start + size], start + size
@@ -189,7 +190,7 @@ class Dataset:
     @classmethod
     def _in_memory(cls, blocks: list[Block], n_features: int) -> Dataset:
         table = FeatureTable.merged([FeatureTable.of_block(block) for block in blocks])
-        placed = tuple(block.placed(table.locate(block.columns)) for block in blocks)
+        placed = tuple(block.placed(table.locate(block.columns), len(table)) for block in blocks)
         values: set[float] = set()
         for block in blocks:
             if block.y is not None and len(values) <= _FEW_LABELS:
@@ -240,11 +241,13 @@ class Dataset:
     def on(self, pool: Pool) -> Iterator[Blocks]:
         """The blocks, worked on by ``pool``; spooled to a temporary store where the pool cannot see this memory."""
         if pool.shares_memory or self.path is not None:
-            yield Blocks(self.source, pool)
+            with Blocks(self.source, pool) as blocks:
+                yield blocks
             return
         with TemporaryDirectory(prefix="blockdot-") as directory:
             stored = self.save(Path(directory) / uuid.uuid4().hex)
-            yield Blocks(stored.source, pool)
+            with Blocks(stored.source, pool) as blocks:
+                yield blocks
 
     def verify(self) -> None:
         """Read every byte; StoreError lists all that is wrong."""

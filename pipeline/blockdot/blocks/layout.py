@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockdot.blocks import products
-from blockdot.blocks.block import Block, Floats
+from blockdot.blocks.block import Block
+from blockdot.blocks.matrix import Floats
 
 
 @dataclass(frozen=True)
@@ -39,36 +40,58 @@ class Layout:
         return np.concatenate([rows[_positions(block)].ravel(), tail])
 
 
+# From this share of the features on, a sum has a row for each of them: added plainly, not by merging.
+_DENSE_FROM = 0.25
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureSum:
     """A sum over rows that has ``width`` numbers for each feature that occurred in them, and a tail.
 
-    ``positions`` (ascending) are places among the features of the data set; ``rows[i]`` belongs to ``positions[i]``.
+    ``positions`` (ascending) are places among the ``n_features`` of the data set; ``rows[i]`` belongs to
+    ``positions[i]``. Where at least a quarter of the features occurred, ``positions`` is None, and there is a row for
+    every feature. Which of the two depends on the blocks summed over alone.
     """
 
-    positions: NDArray[np.int64]
+    positions: NDArray[np.int64] | None
     rows: Floats
     tail: Floats
+    n_features: int
 
     @classmethod
     def of(cls, block: Block, local: Floats, layout: Layout) -> FeatureSum:
         """What one block contributes: ``local`` is flat, in ``layout`` over the block's columns."""
         rows, tail = layout.split(local)
         positions = _positions(block)
+        if len(positions) >= _DENSE_FROM * block.n_features:
+            return cls(None, _spread(positions, rows, block.n_features), tail, block.n_features)
         order = np.argsort(positions) if block.order is None else block.order
-        return cls(positions[order], rows[order], tail)
+        return cls(positions[order], rows[order], tail, block.n_features)
 
     def __add__(self, other: FeatureSum) -> FeatureSum:
-        if np.array_equal(self.positions, other.positions):
-            return FeatureSum(self.positions, self.rows + other.rows, self.tail + other.tail)
+        tail, k = self.tail + other.tail, self.n_features
+        if self.positions is None and other.positions is None:
+            return FeatureSum(None, self.rows + other.rows, tail, k)
+        if self.positions is None or other.positions is None:
+            full, few = (self, other) if self.positions is None else (other, self)
+            rows = full.rows.copy()
+            rows[few.positions] += few.rows
+            return FeatureSum(None, rows, tail, k)
         positions, rows = products.add_sorted(self.positions, self.rows, other.positions, other.rows)
-        return FeatureSum(positions, rows, self.tail + other.tail)
+        if len(positions) >= _DENSE_FROM * k:
+            return FeatureSum(None, _spread(positions, rows, k), tail, k)
+        return FeatureSum(positions, rows, tail, k)
 
-    def dense(self, n_features: int) -> Floats:
+    def dense(self) -> Floats:
         """The flat vector over all features of the data set, zero where none of the rows has the feature."""
-        rows = np.zeros((n_features, self.rows.shape[1]))
-        rows[self.positions] = self.rows
+        rows = self.rows if self.positions is None else _spread(self.positions, self.rows, self.n_features)
         return np.concatenate([rows.ravel(), self.tail])
+
+
+def _spread(positions: NDArray[np.int64], rows: Floats, n_features: int) -> Floats:
+    full = np.zeros((n_features, rows.shape[1]))
+    full[positions] = rows
+    return full
 
 
 def _positions(block: Block) -> NDArray[np.int64]:

@@ -50,7 +50,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["blockdot-store"] = "blockdot-store"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
+    """1 knew no dense columns; its stores are still read."""
     rows: NonNegativeInt
     nnz: NonNegativeInt
     n_features: NonNegativeInt

@@ -1,14 +1,17 @@
-"""Compiled inner products on raw CSR arrays.
+"""Compiled inner products on raw arrays: compressed sparse rows, and dense rows beside them.
 
-    dot            outᵢ  =  Σⱼ xᵢⱼ wⱼ             z = X w
-    add_tdot       outⱼ +=  Σᵢ xᵢⱼ uᵢ             g += Xᵀ u
-    add_tdot_sq    outⱼ +=  Σᵢ xᵢⱼ² uᵢ            the diagonal of Xᵀ diag(u) X
-    add_sorted     the sum of two sparse sets of rows, each with ascending positions
+    add_dot          outᵢ  +=  Σⱼ xᵢⱼ wⱼ              z += X w
+    add_tdot         outⱼ  +=  Σᵢ xᵢⱼ uᵢ              g += Xᵀ u         (squared: xᵢⱼ², the diagonal of Xᵀ diag(u) X)
+    …_columns        the same with K columns at once:   Z += X W,   G += Xᵀ U
+    dense_…          the same for rows that are stored in full
+    add_gram         outⱼₗ +=  Σᵢ uᵢ xᵢⱼ xᵢₗ          of some of the columns; one entry for each pair
+    add_sorted       the sum of two sparse sets of rows, each with ascending positions
 
-Row i has the entries ``indptr[i] … indptr[i+1]`` of ``indices`` (uint32) and ``values`` (float32 or float64, or None
-when all are 1). ``indptr`` may be a slice of a longer one, so a range of rows is a view. Sums are float64 whatever the
-values are; that, and the absent values, is what scipy cannot do without a copy of the matrix. The order of additions
-is fixed by the arguments alone, and the GIL is released. No index is checked here: blocks are checked where they enter.
+Row i of sparse rows has the entries ``indptr[i] … indptr[i+1]`` of ``indices`` (uint32) and ``values`` (float32 or
+float64, or None when all are 1). ``indptr`` may be a slice of a longer one, so a range of rows is a view. Sums are
+float64 whatever the values are; that, and the absent values, is what scipy cannot do without a copy of the matrix. The
+order of additions is fixed by the arguments (and the vector instructions of the CPU), and the GIL is released. No index
+is checked here: blocks are checked where they enter.
 """
 
 from __future__ import annotations
@@ -19,15 +22,19 @@ from numpy.typing import NDArray
 
 Index = NDArray[np.uint32]
 Floats = NDArray[np.float64]
-Values = NDArray[np.float32] | NDArray[np.float64] | None
+Stored = NDArray[np.float32] | NDArray[np.float64]
+Values = Stored | None
 
 # Unsigned 64-bit counters need no wrap-around check, which halves the cost of an indexed load in compiled loops.
 _ONE, _TWO, _THREE, _FOUR = (np.uint64(i) for i in (1, 2, 3, 4))
 
+# Sums over contiguous numbers may be split over the lanes of a vector register; a gather gains nothing by it and loses.
+_LANES = {"reassoc", "contract", "nsz"}
+
 
 @numba.njit(nogil=True, cache=True)
-def dot(indptr: NDArray[np.int32], indices: Index, values: Values, w: Floats, out: Floats) -> None:
-    """Write X w into ``out`` (one number a row)."""
+def add_dot(indptr: NDArray[np.int32], indices: Index, values: Values, w: Floats, out: Floats) -> None:
+    """Add X w to ``out`` (one number a row)."""
     for i in range(out.shape[0]):
         k, end = np.uint64(indptr[i]), np.uint64(indptr[i + 1])
         s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0  # four chains hide the latency of the addition
@@ -49,25 +56,14 @@ def dot(indptr: NDArray[np.int32], indices: Index, values: Values, w: Floats, ou
             else:
                 s0 += values[k] * w[indices[k]]
             k += _ONE
-        out[i] = (s0 + s1) + (s2 + s3)
+        out[i] += (s0 + s1) + (s2 + s3)
 
 
 @numba.njit(nogil=True, cache=True)
-def add_tdot(indptr: NDArray[np.int32], indices: Index, values: Values, u: Floats, out: Floats) -> None:
-    """Add Xᵀ u to ``out`` (one number a column)."""
-    for i in range(u.shape[0]):
-        k, end, s = np.uint64(indptr[i]), np.uint64(indptr[i + 1]), u[i]
-        while k < end:
-            if values is None:
-                out[indices[k]] += s
-            else:
-                out[indices[k]] += s * values[k]
-            k += _ONE
-
-
-@numba.njit(nogil=True, cache=True)
-def add_tdot_sq(indptr: NDArray[np.int32], indices: Index, values: Values, u: Floats, out: Floats) -> None:
-    """Add (X∘X)ᵀ u to ``out`` (one number a column)."""
+def add_tdot(
+    indptr: NDArray[np.int32], indices: Index, values: Values, u: Floats, out: Floats, squared: bool = False
+) -> None:
+    """Add Xᵀ u, or (X∘X)ᵀ u, to ``out`` (one number a column)."""
     for i in range(u.shape[0]):
         k, end, s = np.uint64(indptr[i]), np.uint64(indptr[i + 1]), u[i]
         while k < end:
@@ -75,8 +71,154 @@ def add_tdot_sq(indptr: NDArray[np.int32], indices: Index, values: Values, u: Fl
                 out[indices[k]] += s
             else:
                 v = np.float64(values[k])
-                out[indices[k]] += s * v * v
+                out[indices[k]] += s * v * v if squared else s * v
             k += _ONE
+
+
+@numba.njit(nogil=True, cache=True)
+def add_dot_columns(indptr: NDArray[np.int32], indices: Index, values: Values, w: Floats, out: Floats) -> None:
+    """Add X W to ``out`` (a row of K numbers a row)."""
+    columns = out.shape[1]
+    sums = np.empty(columns)  # an array of its own: the compiler need not fear that a store changes w
+    for i in range(out.shape[0]):
+        sums[:] = out[i]
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            row = w[indices[k]]
+            if values is None:
+                for c in range(columns):
+                    sums[c] += row[c]
+            else:
+                v = np.float64(values[k])
+                for c in range(columns):
+                    sums[c] += v * row[c]
+        out[i] = sums
+
+
+@numba.njit(nogil=True, cache=True)
+def add_tdot_columns(
+    indptr: NDArray[np.int32], indices: Index, values: Values, u: Floats, out: Floats, squared: bool = False
+) -> None:
+    """Add Xᵀ U, or (X∘X)ᵀ U, to ``out`` (a row of K numbers a column)."""
+    for i in range(u.shape[0]):
+        row = u[i]
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            target = out[indices[k]]
+            if values is None:
+                for c in range(row.shape[0]):
+                    target[c] += row[c]
+            else:
+                v = np.float64(values[k])
+                if squared:
+                    v *= v
+                for c in range(row.shape[0]):
+                    target[c] += v * row[c]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_LANES)
+def dense_add_dot(x: Stored, w: Floats, out: Floats) -> None:
+    """Add X w to ``out`` for rows in full."""
+    for i in range(x.shape[0]):
+        total = 0.0
+        for j in range(x.shape[1]):
+            total += x[i, j] * w[j]
+        out[i] += total
+
+
+@numba.njit(nogil=True, cache=True)
+def dense_add_tdot(x: Stored, u: Floats, out: Floats, squared: bool = False) -> None:
+    """Add Xᵀ u, or (X∘X)ᵀ u, to ``out`` for rows in full; four rows at a time, for a quarter of the stores."""
+    rows, i = x.shape[0], 0
+    while i + 4 <= rows and not squared:
+        a, b, c, d = u[i], u[i + 1], u[i + 2], u[i + 3]
+        for j in range(x.shape[1]):
+            out[j] += (a * x[i, j] + b * x[i + 1, j]) + (c * x[i + 2, j] + d * x[i + 3, j])
+        i += 4
+    while i < rows:
+        s = u[i]
+        for j in range(x.shape[1]):
+            v = np.float64(x[i, j])
+            out[j] += s * v * v if squared else s * v
+        i += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def dense_add_dot_columns(x: Stored, w: Floats, out: Floats) -> None:
+    """Add X W to ``out`` for rows in full."""
+    columns = out.shape[1]
+    sums = np.empty(columns)
+    for i in range(x.shape[0]):
+        sums[:] = out[i]
+        for j in range(x.shape[1]):
+            v = np.float64(x[i, j])
+            for c in range(columns):
+                sums[c] += v * w[j, c]
+        out[i] = sums
+
+
+@numba.njit(nogil=True, cache=True)
+def dense_add_tdot_columns(x: Stored, u: Floats, out: Floats, squared: bool = False) -> None:
+    """Add Xᵀ U, or (X∘X)ᵀ U, to ``out`` for rows in full."""
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            v = np.float64(x[i, j])
+            if squared:
+                v *= v
+            for c in range(u.shape[1]):
+                out[j, c] += v * u[i, c]
+
+
+@numba.njit(nogil=True, cache=True)
+def add_gram(
+    indptr: NDArray[np.int32],
+    indices: Index,
+    values: Values,
+    dense: Stored | None,
+    place: NDArray[np.int64],
+    u: Floats,
+    out: Floats,
+) -> None:
+    """Add Xᵀ diag(u) X to ``out`` (m, m): of each pair of columns one of the two entries, out[a, b] or out[b, a].
+
+    Column j of X belongs to row ``place[j]`` of ``out``, or to none where that is negative. Which of the two entries of
+    a pair is added to depends on the places, so the sum of ``out`` and its transpose is what counts.
+    """
+    full = 0 if dense is None else dense.shape[1]
+    row, weighted = np.zeros(full), np.zeros(full)
+    inner, cross = np.zeros((full, full)), np.zeros((out.shape[0], full))
+    for i in range(u.shape[0]):
+        s = u[i]
+        if dense is not None:
+            for j in range(full):
+                row[j] = dense[i, j]
+                weighted[j] = s * row[j]
+            for j in range(full):
+                v, target = weighted[j], inner[j]
+                for m in range(j, full):
+                    target[m] += v * row[m]
+        a, end = np.uint64(indptr[i]), np.uint64(indptr[i + 1])
+        while a < end:
+            p = place[indices[a]]
+            if p >= 0:
+                v = 1.0 if values is None else np.float64(values[a])
+                side = cross[p]
+                for j in range(full):
+                    side[j] += v * weighted[j]
+                target, v = out[p], s * v
+                b = a
+                while b < end:
+                    q = place[indices[b]]
+                    if q >= 0:
+                        target[q] += v if values is None else v * values[b]
+                    b += _ONE
+            a += _ONE
+    for j in range(full):
+        p = place[j]
+        if p >= 0:
+            for m in range(j, full):
+                if place[m] >= 0:
+                    out[p, place[m]] += inner[j, m]
+            for q in range(out.shape[0]):
+                out[q, p] += cross[q, j]
 
 
 @numba.njit(nogil=True, cache=True)

@@ -5,6 +5,7 @@
     DIR/blocks/part-00000.arrow  one record batch:
         indices  list<dictionary<int64, uint32>>   row → places among `columns`, the dictionary
         values   list<float32 | float64>           absent when all are 1
+        dense    fixed_size_list<float32 | float64>[D]   the first D columns in full; absent when D = 0
         y, weight, offset  float64                 each absent when there is none
         row_id   int64                             absent when there is none
 
@@ -26,8 +27,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from blockdot import atomic
-from blockdot.blocks.block import CSR, Block
+from blockdot.blocks.block import Block
 from blockdot.blocks.manifest import MANIFEST, BlockEntry, FileEntry, Manifest, checksum
+from blockdot.blocks.matrix import Matrix
 from blockdot.blocks.table import FeatureTable
 from blockdot.errors import BlockdotError, DataError, StoreError
 
@@ -152,7 +154,7 @@ class _OpenStore:
         if index not in self._blocks:  # two threads may both map it: the maps are equal, and one of them is kept
             block = read_block(self.path, self.manifest.blocks[index])
             try:
-                self._blocks[index] = block.placed(self.table.locate(block.columns))
+                self._blocks[index] = block.placed(self.table.locate(block.columns), len(self.table))
             except DataError as error:
                 path = self.path / self.manifest.blocks[index].file
                 raise StoreError(f"{path} and the table of features differ: {error}; ingest the store again") from None
@@ -220,6 +222,8 @@ def _serialise(block: Block) -> memoryview:
     columns = {"indices": pa.ListArray.from_arrays(offsets, indices)}
     if X.values is not None:
         columns["values"] = pa.ListArray.from_arrays(offsets, pa.array(X.values))
+    if X.dense is not None:
+        columns["dense"] = pa.FixedSizeListArray.from_arrays(pa.array(X.dense.ravel()), X.n_dense)
     optional = {"y": block.y, "weight": block.sample_weight, "offset": block.offset, "row_id": block.row_id}
     columns |= {name: pa.array(array) for name, array in optional.items() if array is not None}
     return _ipc_bytes(pa.record_batch(columns))
@@ -238,8 +242,12 @@ def _deserialise(batch: pa.RecordBatch) -> Block:
         if not np.array_equal(batch.column("values").offsets.to_numpy(), indptr):
             raise ValueError("values and indices differ in their rows")
         values = batch.column("values").values.to_numpy(zero_copy_only=True)
+    dense = None
+    if "dense" in names:
+        full = batch.column("dense")
+        dense = full.flatten().to_numpy(zero_copy_only=True).reshape(len(full), -1)
     columns = entries.dictionary.to_numpy(zero_copy_only=True)
-    X = CSR(indptr, entries.indices.to_numpy(zero_copy_only=True), values, len(columns))
+    X = Matrix(indptr, entries.indices.to_numpy(zero_copy_only=True), values, len(columns), dense)
     return Block(X, columns, None, optional("y"), optional("weight"), optional("offset"), optional("row_id"))
 
 
@@ -250,16 +258,20 @@ def _check_block(path: Path, block: Block, entry: BlockEntry) -> None:
         wrong = f"types {X.indptr.dtype}, {X.indices.dtype}, {block.columns.dtype}, needed int32, uint32, int64"
     elif X.values is not None and X.values.dtype not in (np.float32, np.float64):
         wrong = f"values of type {X.values.dtype}, needed float32 or float64"
+    elif X.dense is not None and X.dense.dtype not in (np.float32, np.float64):
+        wrong = f"dense columns of type {X.dense.dtype}, needed float32 or float64"
     elif any(a is not None and a.dtype != np.float64 for a in (block.y, block.sample_weight, block.offset)):
         wrong = "targets, weights or offsets that are not float64"
     elif (X.n_rows, X.nnz, X.n_columns) != (entry.rows, entry.nnz, entry.columns):
         wrong = f"{X.n_rows} rows, {X.nnz} non-zeros, {X.n_columns} columns, and the manifest says otherwise"
-    elif X.indptr[0] != 0 or np.any(np.diff(X.indptr) < 0) or len(X.indices) != X.nnz:
-        wrong = "row offsets that do not ascend from 0 to the number of non-zeros"
-    elif X.values is not None and len(X.values) != X.nnz:
-        wrong = f"{len(X.values)} values for {X.nnz} indices"
-    elif X.nnz and int(X.indices.max()) >= X.n_columns:
-        wrong = f"the index {X.indices.max()}, needed less than {X.n_columns}"
+    elif X.indptr[0] != 0 or np.any(np.diff(X.indptr) < 0) or len(X.indices) != X.indptr[-1]:
+        wrong = "row offsets that do not ascend from 0 to the number of sparse entries"
+    elif X.values is not None and len(X.values) != len(X.indices):
+        wrong = f"{len(X.values)} values for {len(X.indices)} indices"
+    elif len(X.indices) and not X.n_dense <= int(X.indices.min()) <= int(X.indices.max()) < X.n_columns:
+        wrong = f"indices from {X.indices.min()} to {X.indices.max()}, needed {X.n_dense} to {X.n_columns - 1}"
+    elif X.n_dense > X.n_columns:
+        wrong = f"{X.n_dense} dense columns of {X.n_columns}"
     if wrong is not None:
         raise StoreError(f"{path} holds {wrong}; ingest the store again")
 

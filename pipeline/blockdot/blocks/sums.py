@@ -10,11 +10,15 @@ gives that block's result. The three verbs are written once; a pool (threads, Da
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, Protocol, Self, TypeVar
 
-from blockdot.blocks.block import Block, Floats
+from blockdot.blocks.block import Block
 from blockdot.blocks.layout import Layout
+from blockdot.blocks.matrix import Floats
+from blockdot.blocks.memo import forget, shelf
 from blockdot.blocks.tree import Pool, S, Subtree, fold, subtrees
 
 S_co = TypeVar("S_co", covariant=True)
@@ -55,6 +59,14 @@ class Blocks:
     def __init__(self, source: Source, pool: Pool) -> None:
         self.source = source
         self.pool = pool
+        self._fit = uuid.uuid4().hex  # names what each process remembers of the passes over these blocks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Forget what this process remembered; a worker forgets when later fits need the room."""
+        forget(self._fit)
 
     @property
     def n_blocks(self) -> int:
@@ -68,27 +80,28 @@ class Blocks:
     def sum(self, task: Pass[S], *vectors: Floats) -> S:
         """Add ``task``'s results over all blocks: the same bits for any pool and any number of workers."""
         parts = subtrees(self.n_blocks, _SUBTREES_A_WORKER * self.pool.n_workers)
-        totals = self.pool.map(_fold_subtree, parts, self.source, task, *vectors)
+        totals = self.pool.map(_fold_subtree, parts, self._fit, self.source, task, *vectors)
         total: S = fold(zip(parts, totals, strict=True))
         return total
 
     def map(self, task: Pass[Out], *vectors: Floats, ids: Sequence[int] | None = None) -> Iterator[Out]:
         """``task``'s result for each block (or for the blocks ``ids``), in order."""
         wanted = range(self.n_blocks) if ids is None else ids
-        return self.pool.map(_run_one, wanted, self.source, task, *vectors)
+        return self.pool.map(_run_one, wanted, self._fit, self.source, task, *vectors)
 
     def take(self, ids: Sequence[int]) -> list[Block]:
         """The blocks themselves, in this process."""
         return [self.source.block(i) for i in ids]
 
 
-def _run_one(index: int, source: Source, task: Pass[Out], *vectors: Floats) -> Out:
-    block = source.block(index)
+def _run_one(index: int, fit: str, source: Source, task: Pass[Out], *vectors: Floats) -> Out:
+    memo = shelf(fit).memo(index)
+    block = replace(memo.block(lambda: source.block(index)), memo=memo)
     result: Out = task(block, *(task.layout.gather(v, block) for v in vectors))
     return result
 
 
-def _fold_subtree(subtree: Subtree, source: Source, task: Pass[S], *vectors: Floats) -> S:
+def _fold_subtree(subtree: Subtree, fit: str, source: Source, task: Pass[S], *vectors: Floats) -> S:
     leaves = (Subtree(i, i + 1) for i in range(subtree.start, subtree.stop))
-    total: S = fold((leaf, _run_one(leaf.start, source, task, *vectors)) for leaf in leaves)
+    total: S = fold((leaf, _run_one(leaf.start, fit, source, task, *vectors)) for leaf in leaves)
     return total

@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from blockdot.blocks.block import Block, Floats
+from blockdot.blocks.block import Block
+from blockdot.blocks.matrix import Floats
 from blockdot.errors import DataError
 
 
@@ -30,10 +31,10 @@ class FeatureTable:
     def of_block(cls, block: Block) -> FeatureTable:
         """The features of one block, in its own order (which is by frequency, then id)."""
         ones = np.ones(block.n_rows)
-        count = np.bincount(block.X.indices, minlength=len(block.columns))
+        count = block.X.counts()
         total, squares = np.zeros(len(block.columns)), np.zeros(len(block.columns))
         block.X.add_tdot(ones, total)
-        block.X.add_tdot_sq(ones, squares)
+        block.X.add_tdot(ones, squares, squared=True)
         return cls(block.columns, count, total, squares)
 
     @classmethod

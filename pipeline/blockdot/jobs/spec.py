@@ -66,7 +66,7 @@ class ModelTable(_Table):
 class SolverTable(_Table):
     """[solver]: how to minimise. ``step`` is a fixed step for gradient descent; without it the step is searched."""
 
-    name: Literal["auto", "lbfgs", "gradient-descent"] = "auto"
+    name: Literal["auto", "newton-cg", "newton-cholesky", "lbfgs", "gradient-descent"] = "auto"
     step: float | None = Field(default=None, gt=0)
     tol: float = Field(default=1e-6, ge=0)
     max_iter: int = Field(default=1000, ge=1)

@@ -184,7 +184,8 @@ class Run:
             made = self._fitted()
             self.directory.write_receipt("fit", key, made)
         record = load_model(self.directory.model).info.fit
-        self.reporter.say(f"fit: {record.message}; objective {record.value:.10g}")
+        bound = "" if record.gap_bound is None else f", at most {record.gap_bound:.2g} above the minimum"
+        self.reporter.say(f"fit: {record.solver} {record.message}; objective {record.value:.10g}{bound}")
         if self.strict and record.status != "converged":
             raise NotConvergedError(
                 f"the fit did not converge: {record.message}; raise solver.max_iter, or loosen solver.tol"

@@ -141,8 +141,8 @@ class LinearRegression(RegressorMixin, LinearModel):  # type: ignore[misc]
     ----------
     alpha : float
         Strength of the penalty α/2 ‖w‖², at least 0, on the scale of the mean loss.
-    solver : {"auto", "lbfgs", "gradient-descent"}
-        How to minimise; ``auto`` chooses.
+    solver : {"auto", "newton-cg", "newton-cholesky", "lbfgs", "gradient-descent"}
+        How to minimise; ``auto`` chooses by the data, and logs what and why.
     tol : float
         Stop when the norm of the gradient is below ``tol`` times its norm at 0.
     max_iter : int

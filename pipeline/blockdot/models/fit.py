@@ -6,6 +6,7 @@ F(w, b) = (1/S) Σ s ℓ(y, x·w + b + o) + α/2 ‖w‖²
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,16 +19,23 @@ from blockdot.blocks.layout import Layout
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
 from blockdot.models.model import LOSSES, Fit, Model, ModelInfo
+from blockdot.objective.certificate import gap_bound
 from blockdot.objective.objective import Objective
 from blockdot.objective.passes import Partial, targets, weights
 from blockdot.objective.penalties import L2
 from blockdot.objective.predictors import Linear
-from blockdot.solvers import LBFGS, Backtracking, GradientDescent, Result, State, minimize
+from blockdot.solvers import LBFGS, Backtracking, GradientDescent, NewtonCG, NewtonCholesky, Result, State, minimize
 from blockdot.vectors import Vector
 
 logger = logging.getLogger(__name__)
 
-SOLVERS = ("auto", "lbfgs", "gradient-descent")
+# A Hessian of more features is not made as a matrix: its factor alone would cost more than the products do.
+_FEW_FEATURES = 1024
+# Nor where rows are longer: the matrix costs the square of the non-zeros of a row, a product twice their number.
+_SHORT_ROWS = 128
+
+SOLVERS = ("auto", "newton-cg", "newton-cholesky", "lbfgs", "gradient-descent")
+AnySolver = NewtonCG | NewtonCholesky | LBFGS | GradientDescent | Backtracking
 Callback = Callable[[State], bool | None]
 
 
@@ -49,11 +57,28 @@ class Recipe:
         if self.step is not None and self.solver != "gradient-descent":
             raise SpecError(f"step goes with solver = 'gradient-descent', not with {self.solver!r}: remove it")
 
-    def make_solver(self) -> LBFGS | GradientDescent | Backtracking:
-        """The solver that the recipe names; ``auto`` is L-BFGS for the smooth objectives of this version."""
-        if self.solver == "gradient-descent":
-            return Backtracking() if self.step is None else GradientDescent(self.step)
-        return LBFGS()
+    def make_solver(self, data: Dataset) -> tuple[AnySolver, str]:
+        """The solver that the recipe names, or the one that suits the data, and the reason."""
+        if self.solver == "auto":
+            return _choose(data)
+        descent = Backtracking() if self.step is None else GradientDescent(self.step)
+        named: dict[str, AnySolver] = {
+            "newton-cg": NewtonCG(),
+            "newton-cholesky": NewtonCholesky(),
+            "lbfgs": LBFGS(),
+            "gradient-descent": descent,
+        }
+        return named[self.solver], "as asked for"
+
+
+def _choose(data: Dataset) -> tuple[AnySolver, str]:
+    """The solver for a smooth objective: a factored Hessian where it is small and cheap to make, else products."""
+    k, a_row = len(data.table), data.nnz / max(data.n_rows, 1)
+    if k <= _FEW_FEATURES and a_row <= _SHORT_ROWS:
+        return NewtonCholesky(), f"{k:,} features occur: their Hessian is a small matrix, made in one pass"
+    if k <= _FEW_FEATURES:
+        return NewtonCG(), f"rows have {a_row:,.0f} non-zeros: products with the Hessian are cheaper than its matrix"
+    return NewtonCG(), f"{k:,} features occur: the Hessian is used by products, never made"
 
 
 @dataclass(frozen=True)
@@ -96,9 +121,12 @@ def fit(
         if labels is not None and not 0 < mean.value < mean.weight:
             raise DataError(f"{data.path or 'y'}: all the weight lies on one class; needed rows of both that count")
         objective = Objective(LOSSES[recipe.loss], Linear(recipe.fit_intercept), L2(recipe.alpha), blocks)
-        result = _minimize(objective, recipe, _start(start, data, recipe), callbacks)
-    model = _model(data, recipe, labels, mean.value / mean.weight, result)
-    return model, result
+        solver, reason = recipe.make_solver(data)
+        logger.info("solver %s: %s", solver.name, reason)
+        result = _minimize(objective, recipe, solver, _start(start, data, recipe), callbacks)
+        bound = gap_bound(objective, result.w, result.state.grad)
+    how = _Ending(solver.name, result, bound if bound is not None and math.isfinite(bound) else None)
+    return _model(data, recipe, labels, mean.value / mean.weight, how), result
 
 
 def _start(model: Model | None, data: Dataset, recipe: Recipe) -> Vector | None:
@@ -120,35 +148,41 @@ def two_labels(data: Dataset) -> tuple[float, ...]:
     return data.labels
 
 
-def _minimize(objective: Objective, recipe: Recipe, w0: Vector | None, callbacks: Sequence[Callback]) -> Result[Any]:
-    solver = recipe.make_solver()
+def _minimize(
+    objective: Objective, recipe: Recipe, solver: AnySolver, w0: Vector | None, callbacks: Sequence[Callback]
+) -> Result[Any]:
     scale = None
     if w0 is not None:  # the reference of the stopping rule is the gradient at 0, wherever the fit starts
         _, gradient = objective.value_and_grad(objective.zeros())
         scale = float(np.sqrt(np.sum(gradient**2)))
-    logger.info("solver %s: the objective is smooth; k = %d parameters", solver.name, objective.size)
+    start = objective.zeros() if w0 is None else w0
+    any_solver: Any = solver
     return minimize(
-        objective,
-        solver,
-        objective.zeros() if w0 is None else w0,
-        tol=recipe.tol,
-        max_iter=recipe.max_iter,
-        grad_scale=scale,
-        callbacks=callbacks,
+        objective, any_solver, start, tol=recipe.tol, max_iter=recipe.max_iter, grad_scale=scale, callbacks=callbacks
     )
 
 
-def _model(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, mean: float, result: Result[Any]) -> Model:
-    k = len(data.table)
+@dataclass(frozen=True)
+class _Ending:
+    """How a minimisation ended."""
+
+    solver: str
+    result: Result[Any]
+    gap_bound: float | None
+
+
+def _model(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, mean: float, ending: _Ending) -> Model:
+    k, result = len(data.table), ending.result
     order = np.argsort(data.table.ids)
     record = Fit(
         alpha=recipe.alpha,
-        solver=recipe.make_solver().name,
+        solver=ending.solver,
         status=str(result.status),
         message=result.message,
         iterations=result.iterations,
         value=result.value,
         relative_grad_norm=result.relative_grad_norm,
+        gap_bound=ending.gap_bound,
         rows=data.n_rows,
         store=data.digest,
     )

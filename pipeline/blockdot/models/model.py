@@ -54,6 +54,8 @@ class Fit(BaseModel):
     iterations: NonNegativeInt
     value: float
     relative_grad_norm: float
+    gap_bound: float | None = None
+    """At most so far is ``value`` from the minimum; None where no bound is known, as without a penalty."""
     rows: NonNegativeInt
     store: str | None
     """The digest of the store that the model was fitted to; None for arrays."""

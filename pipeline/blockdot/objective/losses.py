@@ -21,7 +21,11 @@ Weights = Vector | float
 
 
 class Loss(Protocol):
-    """A loss pointwise in z. Bring your own: any object with these four methods, picklable for a cluster."""
+    """A loss pointwise in z. Bring your own: any object with these four methods, picklable for a cluster.
+
+    A convex loss may also have ``self_concordance``, an M with |ℓ‴| ≤ M ℓ″ in z: then fits report a bound on how far
+    they are from the minimum (see certificate.py).
+    """
 
     def value(self, y: Vector, z: Vector, s: Weights) -> float:
         """Σᵢ sᵢ ℓ(yᵢ, zᵢ)."""
@@ -44,6 +48,8 @@ class Loss(Protocol):
 class Squared:
     """½ (y − z)²."""
 
+    self_concordance = 0.0
+
     def value(self, y: Vector, z: Vector, s: Weights) -> float:
         """½ Σ s (y − z)²."""
         return 0.5 * float(np.sum(s * (y - z) ** 2))
@@ -65,6 +71,8 @@ class Squared:
 @dataclass(frozen=True)
 class Logistic:
     """log(1 + eᶻ) − y z, with y in {0, 1}."""
+
+    self_concordance = 1.0
 
     def value(self, y: Vector, z: Vector, s: Weights) -> float:
         """Σ s [log(1 + eᶻ) − y z], from e^−|z| so that no exponential overflows."""

@@ -8,17 +8,26 @@ features that occur in the data set (see blocks/layout.py); the intercept, where
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
+import xxhash
+from numpy.typing import NDArray
 
+from blockdot.blocks.dataset import MemorySource
 from blockdot.blocks.sums import Blocks
+from blockdot.blocks.threads import ThreadPool
 from blockdot.errors import DataError, SpecError
 from blockdot.objective import passes
 from blockdot.objective.losses import Loss
 from blockdot.objective.penalties import Penalty
 from blockdot.objective.predictors import Predictor
 from blockdot.vectors import Vector
+
+# Rows that a Hessian is estimated from: 16 for each of 1,024 features.
+_SAMPLE_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class Objective:
     predictor: Predictor
     penalty: Penalty
     blocks: Blocks
+    _token: bytes = field(default_factory=lambda: uuid.uuid4().bytes, init=False, repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -56,20 +66,65 @@ class Objective:
 
     def value_and_grad(self, w: Vector) -> tuple[float, Vector]:
         """F(w) and its gradient."""
-        total = self.blocks.sum(passes.ValueAndGrad(self.loss, self.predictor), self._fitting(w))
+        total = self.blocks.sum(passes.ValueAndGrad(self.loss, self.predictor, self._key(w)), self._fitting(w))
         layout = self.predictor.layout
         value = total.value / _positive(total.weight) + self.penalty.value(w, layout)
         return value, self._mean(total) + self.penalty.grad(w, layout)
 
+    def value_along(self, w: Vector, direction: Vector, t: float) -> float:
+        """F(w + t direction): one product for the first t, and none for others, where the predictor is affine."""
+        end = w + t * direction
+        if not self.predictor.is_affine:
+            return self.value(end)
+        task = passes.ValueAlong(self.loss, self.predictor, self._key(w), t, self._key(direction))
+        total = self.blocks.sum(task, self._fitting(w), self._fitting(direction))
+        return total.value / _positive(total.weight) + self.penalty.value(end, self.predictor.layout)
+
     def hess_vec(self, w: Vector, v: Vector) -> Vector:
         """The product of the Hessian of F at w with v."""
-        total = self.blocks.sum(passes.HessVec(self.loss, self.predictor), self._fitting(w), self._fitting(v))
+        task = passes.HessVec(self.loss, self.predictor, self._key(w))
+        total = self.blocks.sum(task, self._fitting(w), self._fitting(v))
         return self._mean(total) + self.penalty.hess_dot(v, self.predictor.layout)
 
     def hess_diag(self, w: Vector) -> Vector:
         """The diagonal of the Hessian of F at w (of a penalty whose Hessian is diagonal)."""
-        total = self.blocks.sum(passes.HessDiag(self.loss, self.predictor), self._fitting(w))
+        total = self.blocks.sum(passes.HessDiag(self.loss, self.predictor, self._key(w)), self._fitting(w))
         return self._mean(total) + self.penalty.hess_dot(np.ones(self.size), self.predictor.layout)
+
+    def hessian(self, w: Vector, m: int | None = None) -> NDArray[np.float64]:
+        """The Hessian of F at w as a matrix, of the ``m`` most frequent features (default: all), then of the tail."""
+        m = min(self.blocks.n_features, self.blocks.n_features if m is None else m)
+        total = self.blocks.sum(passes.Gram(self.loss, self.predictor, self._key(w), m), self._fitting(w))
+        layout = self.predictor.layout
+        penalty, tail = layout.split(self.penalty.hess_dot(np.ones(self.size), layout))
+        diagonal = np.concatenate([penalty[:m].ravel(), tail])
+        matrix: NDArray[np.float64] = total.matrix / _positive(total.weight) + np.diag(diagonal)
+        return matrix
+
+    def sample(self, n_rows: int) -> Objective:
+        """The objective over about ``n_rows`` of the rows, in the memory of this process; the same parameters.
+
+        The rows are spread evenly over each block and do not depend on the number of workers.
+        """
+        rows = sum(self.blocks.map(passes.CountRows()))
+        parts = list(self.blocks.map(passes.TakeRows(min(1.0, n_rows / max(rows, 1)))))
+        block = passes.joined(parts, self.blocks.n_features)
+        source = MemorySource((block,), self.blocks.n_features)
+        return replace(self, blocks=Blocks(source, ThreadPool(1)))
+
+    def sampled_hessian(self, w: Vector, m: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The parameters of the ``m`` most frequent features and the tail, and their Hessian at w over a sample."""
+        m = min(m, self.blocks.n_features)
+        tail = np.arange(self.size - self.predictor.layout.tail, self.size)
+        return np.concatenate([np.arange(m), tail]), self._sampled.hessian(w, m)
+
+    @cached_property
+    def _sampled(self) -> Objective:
+        return self.sample(_SAMPLE_ROWS)
+
+    def _key(self, w: Vector) -> bytes:
+        """Names w among all vectors of all objectives: what is remembered at one is never taken for another."""
+        return xxhash.xxh3_128_digest(np.ascontiguousarray(w).data) + self._token
 
     def _fitting(self, w: Vector) -> Vector:
         if np.shape(w) != (self.size,):
@@ -81,7 +136,7 @@ class Objective:
 
     def _mean(self, total: passes.Partial) -> Vector:
         assert total.vector is not None
-        return total.vector.dense(self.blocks.n_features) / _positive(total.weight)
+        return total.vector.dense() / _positive(total.weight)
 
 
 def _positive(weight: float) -> float:

@@ -1,27 +1,39 @@
 """Passes: what is done with one block, tile by tile.
 
+    Value          Σ s ℓ(y, z)
     ValueAndGrad   Σ s ℓ(y, z),   Jᵀ (s ∂ℓ/∂z)
-    HessVec        Jᵀ (s ∂²ℓ/∂z² · J v)
-    HessDiag       diag(Jᵀ diag(s ∂²ℓ/∂z²) J)
+    ValueAlong     Σ s ℓ(y, z + t J d),   for one t after another
+    HessVec        Jᵀ (c ∘ J v),          c = s ∂²ℓ/∂z², the curvature
+    HessDiag       diag(Jᵀ diag(c) J)
+    Gram           Jᵀ diag(c) J,          for the most frequent features
     Raw            z, for each row
 
 with z = predictor(w, X) + offset. Three loops over a tile that fits the cache are faster than one fused loop over rows,
 because each of them runs at the speed of its own kernel. HessVec is exact for predictors that are linear in w, and the
-Gauss–Newton product for others. A pass is picklable and holds no data; its results are sums, which can be added.
+Gauss–Newton product for others. A pass is picklable and holds no data; its results are sums, which can be added. What
+the next pass at the same w needs, z and c, is remembered for each block under the pass's ``key``, a digest of w; a pass
+without a key remembers nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.layout import FeatureSum, Layout
 from blockdot.errors import DataError, SpecError
 from blockdot.objective.losses import Loss, Weights
-from blockdot.objective.predictors import Linearization, Predictor
+from blockdot.objective.predictors import Predictor
 from blockdot.vectors import Vector
+
+# The golden ratio less 1: its multiples fill [0, 1) evenly, whatever the number of rows.
+_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +51,47 @@ class Partial:
         return Partial(self.weight + other.weight, self.value + other.value, vector)
 
 
+@dataclass(frozen=True, eq=False)
+class MatrixPartial:
+    """Sums over some rows: of the weights, and of a small dense matrix."""
+
+    weight: float
+    matrix: NDArray[np.float64]
+
+    def __add__(self, other: MatrixPartial) -> MatrixPartial:
+        return MatrixPartial(self.weight + other.weight, self.matrix + other.matrix)
+
+
 @dataclass(frozen=True)
 class _LossPass:
     loss: Loss
     predictor: Predictor
+    key: bytes = b""
+    """Names w: equal keys mean equal w, and the same loss and predictor."""
 
     @property
     def layout(self) -> Layout:
         return self.predictor.layout
+
+    def z(self, block: Block, w: Vector) -> Vector:
+        """z of every row, remembered."""
+        return _remembered(
+            block, "z", self.key, lambda: _tile_by_tile(block, lambda tile: raw(self.predictor, tile, w))
+        )
+
+    def curvature(self, block: Block, w: Vector) -> Vector:
+        """c of every row, remembered. A loss that is pointwise in z has a diagonal Hessian in z; this is it."""
+
+        def compute() -> Vector:
+            z, out, end = self.z(block, w), np.empty(block.n_rows), 0
+            for tile in block.tiles():
+                start, end = end, end + tile.n_rows
+                ones = np.ones(tile.n_rows)
+                c = self.loss.hess_dot(targets(tile), z[start:end], weights(tile), ones)
+                out[start:end] = _one_a_row(c, tile)
+            return out
+
+        return _remembered(block, "curvature", self.key, compute)
 
 
 class Value(_LossPass):
@@ -63,24 +108,53 @@ class ValueAndGrad(_LossPass):
     """Σ s ℓ, and its gradient with respect to the block's parameters."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
-        value, grad = 0.0, np.zeros_like(w)
+        value, grad, zs = 0.0, np.zeros_like(w), []
         for tile in block.tiles():
-            at = linearize(self.predictor, tile, w)
-            tile_value, u = self.loss.value_and_grad(targets(tile), at.z, weights(tile))
+            at = self.predictor.linearize(w, tile.X)
+            z = _offset(at.z, tile)
+            tile_value, u = self.loss.value_and_grad(targets(tile), z, weights(tile))
             value += tile_value
             at.vjp(_one_a_row(u, tile), grad)
+            zs.append(z)
+        if self.key and block.memo is not None:
+            block.memo.put("z", self.key, np.concatenate(zs) if zs else np.empty(0))
         return Partial(block.weight, value, FeatureSum.of(block, grad, self.layout))
+
+
+@dataclass(frozen=True)
+class ValueAlong(_LossPass):
+    """Σ s ℓ at w + t d, for a predictor that is affine in w: one product, and none for further values of t."""
+
+    t: float = 0.0
+    direction: bytes = b""
+    """Names d."""
+
+    def __call__(self, block: Block, w: Vector, d: Vector) -> Partial:
+        z = self.z(block, w)
+        step = _remembered(
+            block,
+            "step",
+            self.direction,
+            lambda: _tile_by_tile(block, lambda tile: self.predictor.linearize(w, tile.X).jvp(d)),
+        )
+        value, end = 0.0, 0
+        for tile in block.tiles():
+            start, end = end, end + tile.n_rows
+            value += self.loss.value(targets(tile), z[start:end] + self.t * step[start:end], weights(tile))
+        return Partial(block.weight, value)
 
 
 class HessVec(_LossPass):
     """The product of the Hessian of Σ s ℓ at w with v."""
 
     def __call__(self, block: Block, w: Vector, v: Vector) -> Partial:
-        product = np.zeros_like(w)
+        curvature, product, end = self.curvature(block, w), np.zeros_like(w), 0
         for tile in block.tiles():
-            at = linearize(self.predictor, tile, w)
-            u = self.loss.hess_dot(targets(tile), at.z, weights(tile), at.jvp(v))
-            at.vjp(_one_a_row(u, tile), product)
+            start, end = end, end + tile.n_rows
+            at = self.predictor.linearize(w, tile.X)
+            u = at.jvp(v)
+            u *= curvature[start:end]
+            at.vjp(u, product)
         return Partial(block.weight, 0.0, FeatureSum.of(block, product, self.layout))
 
 
@@ -88,12 +162,27 @@ class HessDiag(_LossPass):
     """The diagonal of the Hessian of Σ s ℓ at w."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
-        diagonal = np.zeros_like(w)
+        curvature, diagonal, end = self.curvature(block, w), np.zeros_like(w), 0
         for tile in block.tiles():
-            z = raw(self.predictor, tile, w)
-            curvature = self.loss.hess_dot(targets(tile), z, weights(tile), np.ones(tile.n_rows))
-            self.predictor.add_hess_diag(tile.X, _one_a_row(curvature, tile), diagonal)
+            start, end = end, end + tile.n_rows
+            self.predictor.add_hess_diag(tile.X, curvature[start:end], diagonal)
         return Partial(block.weight, 0.0, FeatureSum.of(block, diagonal, self.layout))
+
+
+@dataclass(frozen=True)
+class Gram(_LossPass):
+    """The Hessian of Σ s ℓ at w, for the first ``m`` features (the most frequent of the data set) and the tail."""
+
+    m: int = 0
+
+    def __call__(self, block: Block, w: Vector) -> MatrixPartial:
+        assert block.positions is not None
+        size = self.m + self.layout.tail
+        out = np.zeros((size, size))
+        place = np.where(block.positions < self.m, block.positions, -1)
+        self.predictor.add_gram(block.X, place, self.curvature(block, w), out)
+        diagonal = np.diag(np.diag(out))
+        return MatrixPartial(block.weight, out + out.T - diagonal)
 
 
 @dataclass(frozen=True)
@@ -110,24 +199,60 @@ class Raw:
         return raw(self.predictor, block, w)
 
 
-def _one_a_row(u: Vector, block: Block) -> Vector:
-    """What a loss returned, which may be anyone's: the compiled products check no bounds."""
-    column = np.ascontiguousarray(u, np.float64)
-    if column.shape != (block.n_rows,):
-        raise SpecError(f"the loss returned an array of the shape {column.shape}; needed ({block.n_rows},), one a row")
-    return column
+class SampledRows(NamedTuple):
+    """Some rows of a block, their features named by their positions in the data set."""
+
+    X: sp.csr_array
+    y: Vector | None
+    sample_weight: Vector | None
+    offset: Vector | None
+
+
+@dataclass(frozen=True)
+class CountRows:
+    """The number of rows of each block."""
+
+    layout: Layout = field(default_factory=Layout)
+
+    def __call__(self, block: Block) -> int:
+        return block.n_rows
+
+
+@dataclass(frozen=True)
+class TakeRows:
+    """About ``share`` of the rows of a block: those whose fractional part of i φ is below it, evenly spread."""
+
+    share: float
+    layout: Layout = field(default_factory=Layout)
+
+    def __call__(self, block: Block) -> SampledRows:
+        spread = (np.arange(block.n_rows) * _GOLDEN) % 1.0
+        rows = np.flatnonzero(spread < self.share)
+        X, positions = block.X.take(rows).to_scipy(), block.positions
+        assert positions is not None
+        placed = sp.csr_array((X.data, positions[X.indices], X.indptr), shape=(len(rows), block.n_features))
+        columns = (None if column is None else column[rows] for column in (block.y, block.sample_weight, block.offset))
+        return SampledRows(placed, *columns)
+
+
+def joined(parts: Sequence[SampledRows], n_features: int) -> Block:
+    """One block of the sampled rows of all blocks."""
+    X = sp.csr_array(sp.vstack([part.X for part in parts], format="csr"))
+
+    def column(arrays: Iterable[Vector | None]) -> Vector | None:
+        present = [array for array in arrays if array is not None]
+        return np.concatenate(present) if len(present) == len(parts) else None
+
+    y = column(part.y for part in parts)
+    weight = column(part.sample_weight for part in parts)
+    offset = column(part.offset for part in parts)
+    block = Block.from_rows(X.indptr, X.indices, X.data, y=y, sample_weight=weight, offset=offset, dtype=X.data.dtype)
+    return block.placed(block.columns, n_features)
 
 
 def raw(predictor: Predictor, block: Block, w: Vector) -> Vector:
     """z = predictor(w, X) + offset."""
-    z = predictor.raw(w, block.X)
-    return z if block.offset is None else z + block.offset
-
-
-def linearize(predictor: Predictor, block: Block, w: Vector) -> Linearization:
-    """The predictor linearised at w, its z with the offset added."""
-    at = predictor.linearize(w, block.X)
-    return at if block.offset is None else at._replace(z=at.z + block.offset)
+    return _offset(predictor.linearize(w, block.X).z, block)
 
 
 def targets(block: Block) -> Vector:
@@ -140,3 +265,27 @@ def targets(block: Block) -> Vector:
 def weights(block: Block) -> Weights:
     """The block's weights, 1.0 where it has none."""
     return 1.0 if block.sample_weight is None else block.sample_weight
+
+
+def _offset(z: Vector, block: Block) -> Vector:
+    return z if block.offset is None else z + block.offset
+
+
+def _one_a_row(u: Vector, block: Block) -> Vector:
+    """What a loss returned, which may be anyone's: the compiled products check no bounds."""
+    column = np.ascontiguousarray(u, np.float64)
+    if column.shape != (block.n_rows,):
+        raise SpecError(f"the loss returned an array of the shape {column.shape}; needed ({block.n_rows},), one a row")
+    return column
+
+
+def _tile_by_tile(block: Block, compute: Callable[[Block], Vector]) -> Vector:
+    out, end = np.empty(block.n_rows), 0
+    for tile in block.tiles():
+        start, end = end, end + tile.n_rows
+        out[start:end] = compute(tile)
+    return out
+
+
+def _remembered(block: Block, name: str, key: bytes, compute: Callable[[], Vector]) -> Vector:
+    return compute() if not key or block.memo is None else block.memo.remember(name, key, compute)

@@ -21,6 +21,11 @@ from blockdot.vectors import Vector, inner
 class Penalty(Protocol):
     """A smooth penalty."""
 
+    @property
+    def strong_convexity(self) -> float:
+        """The largest α for which the penalty less α/2 ‖w‖² (w without the tail) is convex; 0 if there is none."""
+        ...
+
     def value(self, w: Vector, layout: Layout) -> float: ...
 
     def grad(self, w: Vector, layout: Layout) -> Vector: ...
@@ -41,6 +46,11 @@ class L2:
     def __post_init__(self) -> None:
         if not (isinstance(self.alpha, (int, float, np.number)) and math.isfinite(self.alpha) and self.alpha >= 0):
             raise SpecError(f"alpha is {self.alpha!r}; needed a finite number, at least 0")
+
+    @property
+    def strong_convexity(self) -> float:
+        """α."""
+        return float(self.alpha)
 
     def value(self, w: Vector, layout: Layout) -> float:
         """α/2 Σ w²."""

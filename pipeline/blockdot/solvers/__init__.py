@@ -12,6 +12,8 @@ from blockdot.solvers.gradient_descent import Backtracking, BacktrackingState, G
 from blockdot.solvers.lbfgs import LBFGS, LBFGSState
 from blockdot.solvers.line_search import Accepted, NoStep, Reason, StrongWolfe
 from blockdot.solvers.minimize import Result, Smooth, Solver, State, Status, TracePoint, minimize
+from blockdot.solvers.newton_cg import NewtonCG, NewtonCGState, TwiceSmooth
+from blockdot.solvers.newton_cholesky import NewtonCholesky, NewtonCholeskyState, WithHessian
 
 __all__ = [
     "LBFGS",
@@ -21,6 +23,10 @@ __all__ = [
     "GradientDescent",
     "GradientDescentState",
     "LBFGSState",
+    "NewtonCG",
+    "NewtonCGState",
+    "NewtonCholesky",
+    "NewtonCholeskyState",
     "NoStep",
     "Reason",
     "Result",
@@ -30,5 +36,7 @@ __all__ = [
     "Status",
     "StrongWolfe",
     "TracePoint",
+    "TwiceSmooth",
+    "WithHessian",
     "minimize",
 ]

@@ -1,0 +1,110 @@
+"""What a process remembers between the passes of one fit: one array a row, for each block.
+
+    remembered = compute(block, vectors),    kept under the name of the quantity and a key of what it depends on
+
+Each quantity (z = X w, its curvature) is a pure function of the block and of vectors that the key is a digest of. So
+forgetting, on a new worker or for lack of room, costs time and never a bit. Of each quantity the last one is kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from blockdot.blocks.block import Block
+
+Array = NDArray[np.float64]
+
+# Bytes of remembered arrays in one process. What does not fit is computed again; the first to come stay, because
+# passes go round the blocks in order, and turning out the oldest would then turn out every one before its use.
+_ROOM = 2 << 30
+# Fits that a process remembers at the same time.
+_FITS = 2
+
+
+class Memo:
+    """The remembered arrays of one block, and the block itself as its source made it."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._kept: dict[str, tuple[bytes, Array]] = {}
+        self._block: Block | None = None
+
+    def block(self, make: Callable[[], Block]) -> Block:
+        """The block as its source made it (its labels encoded, its places looked up), made where it is missing."""
+        if self._block is not None:
+            return self._block
+        block = make()
+        if self._shelf.admits(0 if block.y is None else block.y.nbytes):
+            self._block = block
+        return block
+
+    def get(self, name: str, key: bytes) -> Array | None:
+        """The array that was kept under ``name`` and ``key``, or None."""
+        found = self._kept.get(name)
+        return found[1] if found is not None and found[0] == key else None
+
+    def put(self, name: str, key: bytes, array: Array) -> None:
+        """Keep ``array``, which is not written to any more, in place of what was kept under ``name``."""
+        before = self._kept.pop(name, None)
+        growth = array.nbytes - (0 if before is None else before[1].nbytes)
+        if self._shelf.admits(growth):
+            self._kept[name] = (key, array)
+        elif before is not None:
+            self._kept[name] = before
+
+    def remember(self, name: str, key: bytes, compute: Callable[[], Array]) -> Array:
+        """What is kept under ``name`` and ``key``, computed where it is missing."""
+        array = self.get(name, key)
+        if array is None:
+            array = compute()
+            self.put(name, key, array)
+        return array
+
+
+class Shelf:
+    """The memos of one fit."""
+
+    def __init__(self, room: int = _ROOM) -> None:
+        self._memos: dict[int, Memo] = {}
+        self._room = room
+        self._lock = Lock()
+
+    def memo(self, index: int) -> Memo:
+        """The memo of block ``index``."""
+        return self._memos.setdefault(index, Memo(self))
+
+    def admits(self, growth: int) -> bool:
+        """Whether there is room for so many bytes more; if so they are taken."""
+        with self._lock:
+            if growth > self._room:
+                return False
+            self._room -= growth
+            return True
+
+
+_shelves: OrderedDict[str, Shelf] = OrderedDict()
+_shelves_lock = Lock()
+
+
+def shelf(fit: str) -> Shelf:
+    """This process's shelf for the fit with that name."""
+    with _shelves_lock:
+        if fit not in _shelves:
+            _shelves[fit] = Shelf()
+            while len(_shelves) > _FITS:
+                _shelves.popitem(last=False)
+        _shelves.move_to_end(fit)
+        return _shelves[fit]
+
+
+def forget(fit: str) -> None:
+    """Drop the shelf of a fit that has ended."""
+    with _shelves_lock:
+        _shelves.pop(fit, None)

@@ -1,0 +1,59 @@
+"""Newton's method by factoring the Hessian: for few features, where the whole matrix is one cheap pass.
+
+    H = L Lᵀ,   s = −H⁻¹ ∇F(w)
+
+Where H is not positive definite to rounding (collinear features without a penalty, or an objective that is not convex)
+the direction is made from its eigenvalues: −Σ vᵢ (vᵢ·∇F)/|λᵢ| over those that are not lost in rounding, the shortest
+of the directions that solve the system (Nocedal & Wright, *Numerical Optimization*, 2nd ed., section 3.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blockdot.solvers.minimize import Status
+from blockdot.solvers.newton import SmoothAlong, advance
+from blockdot.vectors import Cholesky, Vector, solve_by_eigenvalues
+
+
+class WithHessian(SmoothAlong, Protocol):
+    """An objective whose Hessian is small enough to be a matrix."""
+
+    def hessian(self, w: Vector, /) -> NDArray[np.float64]: ...
+
+
+class NewtonCholeskyState(NamedTuple):
+    """A point, its value and its gradient."""
+
+    w: Vector
+    value: float
+    grad: Vector
+    iteration: int
+    evaluations: int
+    status: Status | None = None
+
+
+@dataclass(frozen=True)
+class NewtonCholesky:
+    """Newton steps by Cholesky factors; memory grows with the square of the number of parameters."""
+
+    name: ClassVar[str] = "Newton-Cholesky"
+    needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad", "value_along", "hessian"})
+
+    def init(self, objective: WithHessian, w: Vector) -> NewtonCholeskyState:
+        value, grad = objective.value_and_grad(w)
+        return NewtonCholeskyState(w, float(value), grad, iteration=0, evaluations=1)
+
+    def step(self, objective: WithHessian, state: NewtonCholeskyState) -> NewtonCholeskyState:
+        hessian = objective.hessian(state.w)
+        factor = Cholesky.of(hessian)
+        direction = solve_by_eigenvalues(hessian, -state.grad) if factor is None else factor.solve(-state.grad)
+        found = advance(objective, state.w, state.value, state.grad, direction)
+        if isinstance(found, Status):
+            return state._replace(evaluations=state.evaluations + 1, status=found)
+        evaluations = state.evaluations + 1 + found.evaluations
+        return NewtonCholeskyState(found.w, found.value, found.grad, state.iteration + 1, evaluations)

@@ -89,7 +89,69 @@ def test_an_objective_against_dense_numpy_and_finite_differences(loss, intercept
     curvature = (F.value_and_grad(w + h * v)[1] - F.value_and_grad(w - h * v)[1]) / (2 * h)
     np.testing.assert_allclose(F.hess_vec(w, v), curvature, atol=1e-7)
     columns = [F.hess_vec(w, e)[i] for i, e in enumerate(np.eye(F.size))]
-    np.testing.assert_allclose(F.hess_diag(w)[: len(ds.table)], columns[: len(ds.table)], rtol=1e-10)
+    np.testing.assert_allclose(F.hess_diag(w), columns, rtol=1e-10)
+    H = np.stack([F.hess_vec(w, e) for e in np.eye(F.size)])
+    np.testing.assert_allclose(F.hessian(w), H, rtol=1e-10, atol=1e-13)
+    head = [*range(3), *range(len(ds.table), F.size)]
+    np.testing.assert_allclose(F.hessian(w, 3), H[np.ix_(head, head)], rtol=1e-10, atol=1e-13)
+    for t in (0.0, 0.5, 1.0, -2.0):
+        assert F.value_along(w, v, t) == pytest.approx(F.value(w + t * v), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_is_remembered_never_changes_an_answer(loss):
+    """The same questions, asked in two orders and of a fresh objective each: the same bits."""
+    arrays = data(300, 20, seed=8)
+    F, _ = objective(arrays, loss, block_rows=90, threads=2)
+    rng = np.random.default_rng(9)
+    points, v = rng.normal(size=(3, F.size)), rng.normal(size=F.size)
+
+    def answer(F, i):
+        w = points[i % 3]
+        match i % 6:
+            case 0:
+                return F.hess_vec(w, v)
+            case 1:
+                return F.value_along(w, v, 0.3)
+            case 2:
+                return F.hess_diag(w)
+            case 3:
+                return F.value_and_grad(w)[1]
+            case 4:
+                return F.hessian(w)
+            case _:
+                return F.value_along(w, points[0], 0.7)
+
+    order = list(range(18))
+    expected = [answer(objective(arrays, loss, block_rows=90)[0], i) for i in order]
+    for _ in range(3):
+        for i in order:
+            np.testing.assert_array_equal(answer(F, i), expected[i])
+        rng.shuffle(order)
+
+
+def test_vectors_that_are_changed_in_place_are_new_vectors():
+    F, _ = objective(data(), bd.Logistic(), block_rows=7)
+    w, v = np.zeros(F.size), np.ones(F.size)
+    F.hess_vec(w, v)
+    w += 0.5
+    np.testing.assert_array_equal(F.hess_vec(w, v), objective(data(), bd.Logistic(), block_rows=7)[0].hess_vec(w, v))
+
+
+def test_a_sample_of_all_rows_is_the_objective_and_a_part_is_close_to_it():
+    arrays = data(4000, 8, seed=11)
+    F, _ = objective(arrays, bd.Logistic(), block_rows=900)
+    w = np.random.default_rng(12).normal(size=F.size)
+    everything = F.sample(10_000)
+    assert everything.blocks.n_blocks == 1
+    assert everything.value(w) == pytest.approx(F.value(w), rel=1e-12)
+    np.testing.assert_allclose(everything.hessian(w), F.hessian(w), rtol=1e-10, atol=1e-14)
+    some = F.sample(1000)
+    rows = sum(block.n_rows for block in some.blocks.take([0]))
+    assert 950 <= rows <= 1050
+    assert some.value(w) == pytest.approx(F.value(w), rel=0.1)
+    again, _ = objective(arrays, bd.Logistic(), block_rows=900, threads=2)
+    assert again.sample(1000).value(w) == some.value(w)
 
 
 @settings(deadline=None, max_examples=40)

@@ -1,22 +1,32 @@
 """Work on a Dask cluster: the same verb as threads, over the workers of a running scheduler.
 
-Only this process submits. The arguments that all calls share travel once, through one identity task that the others
-depend on: of the ways to send a vector it is the cheap one that survives the loss of the worker that holds it. Every
-call has keys of its own, and no task needs what an earlier one left behind, so a lost worker costs a repetition only.
+Only this process submits. The arguments that all calls share travel once, through identity tasks that the others depend
+on: of the ways to send a vector it is the cheap one that survives the loss of the worker that holds it. The last few
+vectors stay where they are, so that a solver that asks for many products at one point sends the point once. Every call
+has keys of its own, and what no worker holds any more is sent again, so a lost worker costs a repetition only.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+import xxhash
 from distributed import Client, KilledWorker
+from numpy.typing import NDArray
 
 from blockdot.errors import ExecutionError
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
+
+# Vectors that stay on the workers after a call: the point of a Newton step, and some more of the caller's.
+_VECTORS = 4
+# Stands for a vector among the other shared arguments.
+_VECTOR = "blockdot: a vector"
 
 
 class DaskPool:
@@ -27,6 +37,7 @@ class DaskPool:
     def __init__(self, client: Client, wait_seconds: float = 60.0) -> None:
         self.client = client
         self._wait_seconds = wait_seconds
+        self._vectors: OrderedDict[str, Any] = OrderedDict()  # futures of the vectors sent last, by their digest
 
     @property
     def n_workers(self) -> int:
@@ -47,11 +58,14 @@ class DaskPool:
     def map(self, function: Callable[..., Out], items: Iterable[Item], *shared: object) -> Iterator[Out]:
         """Results in the order of the items, fetched in batches."""
         call = uuid.uuid4().hex
-        common = self.client.submit(_identity, shared, key=f"blockdot-shared-{call}", pure=False)
         batch = 4 * self.n_workers
+        vectors = [value for value in shared if isinstance(value, np.ndarray)]
+        small = tuple(_VECTOR if isinstance(value, np.ndarray) else value for value in shared)
+        common = self.client.submit(_identity, small, key=f"blockdot-shared-{call}", pure=False)
+        sent = [self._send(vector, f"{call}-{i}") for i, vector in enumerate(vectors)]
         futures = [
             self.client.submit(
-                _call, function, item, common, key=f"blockdot-{function.__name__}-{call}-{i}", pure=False
+                _call, function, item, common, *sent, key=f"blockdot-{function.__name__}-{call}-{i}", pure=False
             )
             for i, item in enumerate(items)
         ]
@@ -60,8 +74,18 @@ class DaskPool:
                 yield from self._gather(futures[start : start + batch])
                 futures[start : start + batch] = [None] * len(futures[start : start + batch])
         finally:
-            self.client.cancel([future for future in futures if future is not None])
-            self.client.cancel([common])
+            self.client.cancel([future for future in futures if future is not None] + [common])
+
+    def _send(self, vector: NDArray[np.float64], name: str) -> Any:
+        """The future of ``vector``: the one that was sent before, if it is still there."""
+        digest = f"{vector.dtype}{vector.shape}{xxhash.xxh3_128_hexdigest(np.ascontiguousarray(vector).data)}"
+        future = self._vectors.pop(digest, None)
+        if future is None or future.status in ("error", "cancelled", "lost"):
+            future = self.client.submit(_identity, vector, key=f"blockdot-vector-{name}", pure=False)
+        self._vectors[digest] = future
+        while len(self._vectors) > _VECTORS:
+            self._vectors.popitem(last=False)
+        return future
 
     def _gather(self, futures: Sequence[Any]) -> list[Any]:
         try:
@@ -72,9 +96,13 @@ class DaskPool:
             ) from error
 
 
-def _identity(shared: tuple[object, ...]) -> tuple[object, ...]:
-    return shared
+def _identity(value: object) -> object:
+    return value
 
 
-def _call(function: Callable[..., Out], item: Item, shared: tuple[object, ...]) -> Out:
-    return function(item, *shared)
+def _call(function: Callable[..., Out], item: Item, small: tuple[object, ...], *vectors: object) -> Out:
+    """Call ``function`` with the shared arguments in their order: a vector stands where ``small`` says so."""
+    remaining = iter(vectors)
+    return function(
+        item, *(next(remaining) if isinstance(value, str) and value == _VECTOR else value for value in small)
+    )

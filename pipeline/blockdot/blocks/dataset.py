@@ -20,6 +20,7 @@ from blockdot.blocks.matrix import Floats
 from blockdot.blocks.store import new_store, open_store, verify_store, write_block
 from blockdot.blocks.sums import Blocks, Source
 from blockdot.blocks.table import FeatureTable
+from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError, StoreError
 
@@ -170,21 +171,21 @@ class Dataset:
         if block_rows is not None and block_rows < 1:
             raise SpecError(f"block_rows is {block_rows}; needed at least 1")
         size = block_rows or min(max(-(-n // 16), 4096), 131_072)
-        blocks = []
-        for start in range(0, n, size):
+
+        def cut(start: int) -> Block:
             rows, stop = matrix[start : start + size], start + size
-            blocks.append(
-                Block.from_rows(
-                    rows.indptr,
-                    rows.indices,
-                    rows.data,
-                    y=_slice(targets, start, stop),
-                    sample_weight=_slice(weights, start, stop),
-                    offset=_slice(offsets, start, stop),
-                    row_id=np.arange(start, min(stop, n), dtype=np.int64),
-                    dtype=matrix.dtype,
-                )
+            return Block.from_rows(
+                rows.indptr,
+                rows.indices,
+                rows.data,
+                y=_slice(targets, start, stop),
+                sample_weight=_slice(weights, start, stop),
+                offset=_slice(offsets, start, stop),
+                row_id=np.arange(start, min(stop, n), dtype=np.int64),
+                dtype=matrix.dtype,
             )
+
+        blocks = list(ThreadPool().map(cut, range(0, n, size)))
         return cls._in_memory(blocks, matrix.shape[1])
 
     @classmethod

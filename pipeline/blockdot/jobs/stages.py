@@ -190,7 +190,15 @@ class Run:
             raise NotConvergedError(
                 f"the fit did not converge: {record.message}; raise solver.max_iter, or loosen solver.tol"
             )
-        return dict(made) | {"status": record.status, "iterations": record.iterations, "objective": record.value}
+        return dict(made) | {
+            "solver": record.solver,
+            "status": record.status,
+            "iterations": record.iterations,
+            "objective": record.value,
+            "grad_norm": record.grad_norm,
+            "relative_grad_norm": record.relative_grad_norm,
+            "gap_bound": record.gap_bound,
+        }
 
     def _fit_key(self, train: Dataset) -> str:
         job = self.job

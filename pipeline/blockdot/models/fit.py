@@ -182,6 +182,7 @@ def _model(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, mean
         iterations=result.iterations,
         value=result.value,
         relative_grad_norm=result.relative_grad_norm,
+        grad_norm=result.grad_norm,
         gap_bound=ending.gap_bound,
         rows=data.n_rows,
         store=data.digest,

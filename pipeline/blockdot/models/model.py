@@ -54,6 +54,8 @@ class Fit(BaseModel):
     iterations: NonNegativeInt
     value: float
     relative_grad_norm: float
+    """‖∇F‖ at the end over ‖∇F‖ at 0: what is compared with ``tol``."""
+    grad_norm: float | None = None
     gap_bound: float | None = None
     """At most so far is ``value`` from the minimum; None where no bound is known, as without a penalty."""
     rows: NonNegativeInt

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 import blockdot as bd
 from blockdot.models.fit import Recipe, fit
+from blockdot.models.model import LOSSES
 
 
 def rows(n=600, d=2000, a_row=12, seed=0):
@@ -36,6 +37,18 @@ def test_auto_chooses_by_the_data_and_logs_why(d, a_row, solver, reason, caplog)
     assert result.converged
     assert model.info.fit.solver == solver
     assert any(solver in line and reason in line for line in caplog.messages)
+
+
+def test_auto_is_lbfgs_for_a_loss_without_a_second_derivative(monkeypatch):
+    class Once:
+        value_and_grad = staticmethod(bd.Squared().value_and_grad)
+
+    monkeypatch.setitem(LOSSES, "squared", Once())
+    X, y = rows(seed=5)
+    model, result = fit(bd.Dataset.from_arrays(X, y), Recipe("squared", alpha=0.1, max_iter=500), bd.ThreadPool(2))
+    assert result.converged
+    assert model.info.fit.solver == "L-BFGS"
+    assert model.info.fit.gap_bound is None
 
 
 @pytest.mark.parametrize("loss", ["logistic", "squared"])

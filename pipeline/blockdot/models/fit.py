@@ -60,7 +60,7 @@ class Recipe:
     def make_solver(self, data: Dataset) -> tuple[AnySolver, str]:
         """The solver that the recipe names, or the one that suits the data, and the reason."""
         if self.solver == "auto":
-            return _choose(data)
+            return _choose(data, LOSSES[self.loss])
         descent = Backtracking() if self.step is None else GradientDescent(self.step)
         named: dict[str, AnySolver] = {
             "newton-cg": NewtonCG(),
@@ -71,8 +71,10 @@ class Recipe:
         return named[self.solver], "as asked for"
 
 
-def _choose(data: Dataset) -> tuple[AnySolver, str]:
-    """The solver for a smooth objective: a factored Hessian where it is small and cheap to make, else products."""
+def _choose(data: Dataset, loss: object) -> tuple[AnySolver, str]:
+    """The solver: by the Hessian where there is one, factored where it is small and cheap to make, else by products."""
+    if not callable(getattr(loss, "hess_dot", None)):
+        return LBFGS(), f"the loss {type(loss).__name__} has a gradient and no second derivative"
     k, a_row = len(data.table), data.nnz / max(data.n_rows, 1)
     if k <= _FEW_FEATURES and a_row <= _SHORT_ROWS:
         return NewtonCholesky(), f"{k:,} features occur: their Hessian is a small matrix, made in one pass"

@@ -82,15 +82,21 @@ def add_dot_columns(indptr: NDArray[np.int32], indices: Index, values: Values, w
     sums = np.empty(columns)  # an array of its own: the compiler need not fear that a store changes w
     for i in range(out.shape[0]):
         sums[:] = out[i]
-        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
-            row = w[indices[k]]
-            if values is None:
-                for c in range(columns):
-                    sums[c] += row[c]
-            else:
-                v = np.float64(values[k])
-                for c in range(columns):
-                    sums[c] += v * row[c]
+        k, end = np.uint64(indptr[i]), np.uint64(indptr[i + 1])
+        while k + _FOUR <= end:  # a quarter of the loads and stores of the sums, which would wait for each other
+            a, b, c, d = w[indices[k]], w[indices[k + _ONE]], w[indices[k + _TWO]], w[indices[k + _THREE]]
+            p, q, r, s = 1.0, 1.0, 1.0, 1.0
+            if values is not None:
+                p, q = np.float64(values[k]), np.float64(values[k + _ONE])
+                r, s = np.float64(values[k + _TWO]), np.float64(values[k + _THREE])
+            for j in range(columns):
+                sums[j] += (p * a[j] + q * b[j]) + (r * c[j] + s * d[j])
+            k += _FOUR
+        while k < end:
+            a, p = w[indices[k]], 1.0 if values is None else np.float64(values[k])
+            for j in range(columns):
+                sums[j] += p * a[j]
+            k += _ONE
         out[i] = sums
 
 
@@ -99,19 +105,16 @@ def add_tdot_columns(
     indptr: NDArray[np.int32], indices: Index, values: Values, u: Floats, out: Floats, squared: bool = False
 ) -> None:
     """Add Xᵀ U, or (X∘X)ᵀ U, to ``out`` (a row of K numbers a column)."""
+    columns = u.shape[1]
+    row = np.empty(columns)  # an array of its own, as above
     for i in range(u.shape[0]):
-        row = u[i]
+        row[:] = u[i]
         for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
-            target = out[indices[k]]
-            if values is None:
-                for c in range(row.shape[0]):
-                    target[c] += row[c]
-            else:
-                v = np.float64(values[k])
-                if squared:
-                    v *= v
-                for c in range(row.shape[0]):
-                    target[c] += v * row[c]
+            target, v = out[indices[k]], 1.0 if values is None else np.float64(values[k])
+            if squared:
+                v *= v
+            for c in range(columns):
+                target[c] += v * row[c]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_LANES)
@@ -144,27 +147,38 @@ def dense_add_tdot(x: Stored, u: Floats, out: Floats, squared: bool = False) -> 
 @numba.njit(nogil=True, cache=True)
 def dense_add_dot_columns(x: Stored, w: Floats, out: Floats) -> None:
     """Add X W to ``out`` for rows in full."""
-    columns = out.shape[1]
-    sums = np.empty(columns)
+    fours = x.shape[1] - x.shape[1] % 4
     for i in range(x.shape[0]):
-        sums[:] = out[i]
-        for j in range(x.shape[1]):
-            v = np.float64(x[i, j])
-            for c in range(columns):
-                sums[c] += v * w[j, c]
-        out[i] = sums
+        row, target = x[i], out[i]
+        for j in range(0, fours, 4):
+            p, q, r, s = row[j], row[j + 1], row[j + 2], row[j + 3]
+            for c in range(target.shape[0]):
+                target[c] += (p * w[j, c] + q * w[j + 1, c]) + (r * w[j + 2, c] + s * w[j + 3, c])
+        for j in range(fours, x.shape[1]):
+            for c in range(target.shape[0]):
+                target[c] += row[j] * w[j, c]
 
 
 @numba.njit(nogil=True, cache=True)
 def dense_add_tdot_columns(x: Stored, u: Floats, out: Floats, squared: bool = False) -> None:
     """Add Xᵀ U, or (X∘X)ᵀ U, to ``out`` for rows in full."""
-    for i in range(x.shape[0]):
+    rows, i = x.shape[0], 0
+    while i < rows:
+        step = 4 if i + 4 <= rows else 1
         for j in range(x.shape[1]):
-            v = np.float64(x[i, j])
+            target, p = out[j], np.float64(x[i, j])
             if squared:
-                v *= v
-            for c in range(u.shape[1]):
-                out[j, c] += v * u[i, c]
+                p *= p
+            if step == 4:
+                q, r, s = np.float64(x[i + 1, j]), np.float64(x[i + 2, j]), np.float64(x[i + 3, j])
+                if squared:
+                    q, r, s = q * q, r * r, s * s
+                for c in range(u.shape[1]):
+                    target[c] += (p * u[i, c] + q * u[i + 1, c]) + (r * u[i + 2, c] + s * u[i + 3, c])
+            else:
+                for c in range(u.shape[1]):
+                    target[c] += p * u[i, c]
+        i += step
 
 
 @numba.njit(nogil=True, cache=True)

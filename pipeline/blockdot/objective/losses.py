@@ -76,14 +76,17 @@ class Logistic:
 
     def value(self, y: Vector, z: Vector, s: Weights) -> float:
         """Σ s [log(1 + eᶻ) − y z], from e^−|z| so that no exponential overflows."""
-        return self._value(y, z, s, np.exp(-np.abs(z)))
+        return float(np.sum(s * (np.log1p(np.exp(-np.abs(z))) + (np.maximum(z, 0.0) - y * z))))
 
     def value_and_grad(self, y: Vector, z: Vector, s: Weights) -> tuple[float, Vector]:
         """The value, and s (σ(z) − y)."""
-        e = np.exp(-np.abs(z))
+        # a = min(1, eᶻ) and b = min(1, e⁻ᶻ), without a branch: one of them is 1, and σ(z) = a/(1 + ab)
+        positive = np.maximum(z, 0.0)
+        a, b = np.exp(z - positive), np.exp(-positive)
+        e = a * b
         # σ(z) − y over a common denominator: no digits are lost where σ(z) is close to y
-        residual = np.where(z >= 0, (1.0 - y) - y * e, e * (1.0 - y) - y) / (1.0 + e)
-        return self._value(y, z, s, e), s * residual
+        residual = ((1.0 - y) * a - y * b) / (1.0 + e)
+        return float(np.sum(s * (np.log1p(e) + (positive - y * z)))), s * residual
 
     def hess_dot(self, y: Vector, z: Vector, s: Weights, u: Vector) -> Vector:  # noqa: ARG002
         """S σ(z) (1 − σ(z)) u."""
@@ -92,13 +95,4 @@ class Logistic:
 
     def predict(self, z: Vector) -> Vector:
         """σ(z), the probability of y = 1."""
-        return _sigmoid(z, np.exp(-np.abs(z)))
-
-    @staticmethod
-    def _value(y: Vector, z: Vector, s: Weights, e: Vector) -> float:
-        return float(np.sum(s * (np.log1p(e) + (np.maximum(z, 0.0) - y * z))))
-
-
-def _sigmoid(z: Vector, e: Vector) -> Vector:
-    """σ(z), given e = e^−|z|."""
-    return np.where(z >= 0, 1.0, e) / (1.0 + e)
+        return np.where(z >= 0, 1.0, np.exp(-np.abs(z))) / (1.0 + np.exp(-np.abs(z)))

@@ -1,11 +1,12 @@
 # make demo   raw flights to a scored model          make test   the whole proof
-# make lint   style and types                        Each sets up .venv in this checkout by itself; run any of them twice.
+# make lint   style and types                        make bench  speed beside the peers, for an hour or two
+# Each sets up its environment in this checkout by itself; run any of them twice.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 demo: $(VENV)/ready
 	$(BIN)/blockdot run jobs/flights.toml
 
@@ -17,11 +18,23 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv-bench/ready
+	.venv-bench/bin/python -m benchmarks
+
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip setuptools
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv-bench/ready: pyproject.toml constraints.txt benchmarks/requirements.txt benchmarks/requirements-spark.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --upgrade --constraint constraints.txt pip setuptools
+	.venv-bench/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	.venv-bench/bin/python -m pip install --quiet --constraint constraints.txt -r benchmarks/requirements.txt
+	if command -v java > /dev/null; then \
+	  .venv-bench/bin/python -m pip install --quiet -r benchmarks/requirements-spark.txt; fi
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-bench runs

@@ -19,23 +19,28 @@ def dense(block, width):
 
 @st.composite
 def rows(draw):
-    """CSR rows in the space of ids, not sorted; ids lie close together or far apart."""
-    n, d = draw(st.integers(0, 25)), draw(st.integers(1, 15))
+    """CSR rows in the space of ids, not sorted: few, or enough for dense columns; some are longer than 48 entries.
+
+    Ids lie close together or far apart. A column that has values has values other than 1.
+    """
+    n, d = draw(st.integers(0, 25) | st.integers(60, 90)), draw(st.integers(1, 15) | st.just(70))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    spread = draw(st.sampled_from([1, 3, 10**9, 2**57]))
+    spread = draw(st.sampled_from([1, 3, 10**9, 2**54]))
     table = np.sort(rng.choice(4 * d, size=d, replace=False)).astype(np.int64) * spread
-    counts = rng.integers(0, d + 1, n) * (rng.random(n) < 0.8)
-    ids = np.concatenate([np.empty(0, np.int64), *(rng.permutation(table)[:c] for c in counts)])
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    values = draw(st.sampled_from([None, "ones", "some"]))
-    if values is not None:
-        values = np.ones(len(ids)) if values == "ones" else rng.integers(2, 9, len(ids)).astype(np.float64)
-    return indptr, ids, values
+    share = rng.choice([0.05, 0.5, 0.6, 0.9, 1.0], d)
+    chosen = [rng.permutation(np.flatnonzero(rng.random(d) < share * (rng.random() < 0.9))) for _ in range(n)]
+    columns = np.concatenate([np.empty(0, np.int64), *chosen])
+    indptr = np.concatenate([[0], np.cumsum([len(c) for c in chosen], dtype=np.int64)])
+    has_values = {"none": share < 0, "some": rng.random(d) < 0.5, "frequent": share > 0.5}
+    kind = draw(st.sampled_from(["absent", *has_values]))
+    if kind == "absent":
+        return indptr, table[columns], None
+    return indptr, table[columns], np.where(has_values[kind][columns], rng.integers(2, 9, len(columns)), 1.0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(rows(), st.sampled_from([np.float32, np.float64]))
-def test_features_are_numbered_by_frequency_then_id(case, dtype):
+def test_dense_columns_come_first_then_the_most_frequent_then_the_lowest_id(case, dtype):
     indptr, ids, values = case
     before = [None if array is None else array.copy() for array in case]
     for array in case:
@@ -44,23 +49,26 @@ def test_features_are_numbered_by_frequency_then_id(case, dtype):
     block = Block.from_rows(indptr, ids, values, dtype=dtype)
     for array, copy in zip(case, before, strict=True):
         assert copy is None or np.array_equal(array, copy)
-    occurring, counts = np.unique(ids, return_counts=True)
-    expected = sorted(zip(-counts, occurring, strict=True))
-    assert block.columns.tolist() == [int(feature) for _, feature in expected]
-    assert block.columns.dtype == np.int64
-    assert (block.X.indptr.dtype, block.X.indices.dtype) == (np.int32, np.uint32)
-    assert (block.n_rows, block.X.nnz, block.X.n_columns) == (len(indptr) - 1, len(ids), len(occurring))
-    for i in range(block.n_rows):
-        local = block.X.indices[block.X.indptr[i] : block.X.indptr[i + 1]].astype(np.int64)
-        assert np.all(np.diff(local) > 0), "the entries of a row ascend"
-        part = slice(indptr[i], indptr[i + 1])
-        given_ones = np.ones(indptr[i + 1] - indptr[i]) if values is None else values[part]
-        stored = np.ones(len(local)) if block.X.values is None else block.X.values[block.X.indptr[i] :][: len(local)]
-        found = dict(zip(block.columns[local].tolist(), stored.tolist(), strict=True))
-        assert found == dict(zip(ids[part].tolist(), given_ones.tolist(), strict=True))
+    n, given_values = len(indptr) - 1, np.ones(len(ids)) if values is None else values
+    mixed = set(ids[given_values != 1].tolist())
+    occurring = [(int(i), int(c)) for i, c in zip(*np.unique(ids, return_counts=True), strict=True)]
+    full = {i for i, count in occurring if n >= 64 and 2 * count > n and i in mixed}
+    expected = sorted(occurring, key=lambda pair: (pair[0] not in full, -pair[1], pair[0]))
+    assert block.columns.tolist() == [feature for feature, _ in expected]
+    assert block.X.counts().tolist() == [count for _, count in expected]
+    assert block.X.n_dense == len(full)
+    assert (block.columns.dtype, block.X.indptr.dtype, block.X.indices.dtype) == (np.int64, np.int32, np.uint32)
+    assert all(array is None or array.dtype == dtype for array in (block.X.values, block.X.dense))
+    assert (block.X.values is None) == (mixed <= full)
+    for a, b in pairwise(block.X.indptr):
+        assert np.all(np.diff(block.X.indices[a:b].astype(np.int64)) > 0), "the entries of a row ascend"
+    place = {feature: i for i, (feature, _) in enumerate(expected)}
+    same = np.zeros((n, len(occurring)))
+    same[np.repeat(np.arange(n), np.diff(indptr)), [place[i] for i in ids.tolist()]] = given_values
+    assert np.array_equal(block.X.to_scipy().toarray(), same)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(rows(), st.integers(0, 2**32 - 1))
 def test_the_same_rows_give_the_same_bytes(case, seed):
     indptr, ids, values = case
@@ -68,10 +76,21 @@ def test_the_same_rows_give_the_same_bytes(case, seed):
     rng = np.random.default_rng(seed)
     order = np.concatenate([np.empty(0, np.int64), *(a + rng.permutation(b - a) for a, b in pairwise(indptr))])
     second = Block.from_rows(indptr, ids[order], None if values is None else values[order])
-    for name in ("indptr", "indices", "values"):
+    for name in ("indptr", "indices", "values", "dense"):
         a, b = getattr(first.X, name), getattr(second.X, name)
         assert (a is None and b is None) or (a.dtype == b.dtype and a.tobytes() == b.tobytes())
     assert first.columns.tobytes() == second.columns.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("n", "count", "value", "n_dense"), [(64, 33, 2, 1), (64, 32, 2, 0), (64, 64, 1, 0), (63, 63, 2, 0), (65, 33, 0, 1)]
+)
+def test_when_a_column_is_dense(n, count, value, n_dense):
+    """In at least 64 rows, in more than half of them, with a value other than 1 (0 too) in one of them."""
+    indptr = np.concatenate([np.arange(count), np.full(n - count + 1, count)])
+    block = Block.from_rows(indptr, np.full(count, 7), np.append(np.ones(count - 1), value))
+    assert block.X.n_dense == n_dense
+    assert block.columns.tolist() == [7]
 
 
 def test_values_that_are_all_one_are_absent():

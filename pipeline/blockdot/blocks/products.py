@@ -105,16 +105,19 @@ def add_tdot_columns(
     indptr: NDArray[np.int32], indices: Index, values: Values, u: Floats, out: Floats, squared: bool = False
 ) -> None:
     """Add Xᵀ U, or (X∘X)ᵀ U, to ``out`` (a row of K numbers a column)."""
-    columns = u.shape[1]
-    row = np.empty(columns)  # an array of its own, as above
     for i in range(u.shape[0]):
-        row[:] = u[i]
+        row = u[i]
         for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
-            target, v = out[indices[k]], 1.0 if values is None else np.float64(values[k])
-            if squared:
-                v *= v
-            for c in range(columns):
-                target[c] += v * row[c]
+            target = out[indices[k]]
+            if values is None:
+                for c in range(row.shape[0]):
+                    target[c] += row[c]
+            else:
+                v = np.float64(values[k])
+                if squared:
+                    v *= v
+                for c in range(row.shape[0]):
+                    target[c] += v * row[c]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_LANES)

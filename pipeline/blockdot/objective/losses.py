@@ -95,4 +95,5 @@ class Logistic:
 
     def predict(self, z: Vector) -> Vector:
         """σ(z), the probability of y = 1."""
-        return np.where(z >= 0, 1.0, np.exp(-np.abs(z))) / (1.0 + np.exp(-np.abs(z)))
+        e = np.exp(-np.abs(z))
+        return np.where(z >= 0, 1.0, e) / (1.0 + e)

@@ -1,0 +1,203 @@
+"""docs/benchmarks.md from benchmarks/results.json: nothing in it is written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks.one import REFERENCE
+from benchmarks.race import GOALS, ONCE_ABOVE, best
+from benchmarks.roofline import MEMORY_BINDS
+from benchmarks.summary import OURS, Time, rungs, targets, time_to
+from benchmarks.systems import ALL, BY_NAME
+
+METHOD = f"""\
+All systems minimise F(w, b) = (1/n) Σ log(1 + exp(−t z)) + α/2 ‖w‖² with z = X w + b, t = ±1, α = 1/n; b is free,
+except where a peer can only penalise it. They are compared by the **time to a relative gap** (F − F*)/F*, never by
+where their own stopping rules end: each has a ladder of settings from loose to tight, and its time to a gap is the
+smallest median time of a setting that gets there (in its worst run). F is computed by the harness from each system's
+w and b, with NumPy and SciPy in float64; F* is the smallest F of any run of any system, a tight blockdot fit among
+them. Each run is a process of its own that first fits 1,000 rows, so that nothing is compiled on the clock (Vowpal
+Wabbit needs no such fit). The clock covers the fit alone; converting the rows to a system's own input is timed apart.
+BLAS has one thread, OpenMP one for each core where a system gains from it. Rounds alternate the systems; a setting that
+takes more than {ONCE_ABOVE:g} s is run once, and one that takes more than the limit is ended. Peak memory is that of
+the whole process, the rows as loaded included. In the tables, > means that the limit ended a run before the gap was
+reached, < a ratio that is known only to be smaller, and — that the tightest setting of the ladder did not get there."""
+
+
+def document(results: dict[str, Any]) -> str:
+    """The whole page."""
+    parts = [
+        "# Benchmarks",
+        "Made by `make bench`, from `benchmarks/results.json`; do not edit. Parts of it: "
+        "`.venv-bench/bin/python -m benchmarks --help`.",
+        "## Targets",
+        _targets(results),
+        "## Method",
+        METHOD,
+        "Systems: " + "; ".join(f"**{s.name}** {s.note}" for s in ALL) + ".",
+        "## Machine",
+        _machines(results),
+        "## Time to a gap",
+    ]
+    for name, case in results.get("cases", {}).items():
+        parts += _case(name, case)
+    if "roofline" in results:
+        parts += ["## Roofline", _roofline(results["roofline"])]
+    if "scaling" in results:
+        parts += ["## Scaling", _scaling(results["scaling"])]
+    if "memory" in results:
+        parts += ["## Memory", _memory(results["memory"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
+
+
+def _targets(results: dict[str, Any]) -> str:
+    words = {True: "met", False: "missed", None: "not shown"}
+    rows = [
+        (t.what, t.aim, t.reached or "not measured", words[t.met] if t.reached else "")
+        for t in targets(results)
+    ]  # fmt: skip
+    return _table(("what", "target", "reached", ""), rows)
+
+
+def _machines(results: dict[str, Any]) -> str:
+    sections = dict(results.get("cases", {}))
+    sections.update({key: results[key] for key in ("roofline", "scaling", "memory") if key in results})
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for name, section in sections.items():
+        facts = {**section["machine"], "date": section["date"]}
+        groups.setdefault(tuple(facts.items()), []).append(name)
+    return "\n\n".join(
+        f"{', '.join(names)}: " + "; ".join(f"{key} {value}" for key, value in facts) + "."
+        for facts, names in groups.items()
+    )
+
+
+def _case(name: str, case: dict[str, Any]) -> list[str]:
+    if "skipped" in case:
+        return [f"### {name}", f"Skipped: {case['skipped']}."]
+    intro = (
+        f"{case['rows']:,} rows × {case['columns']:,} columns, {case['nnz']:,} non-zeros; "
+        f"F* = {best(case['runs']):.10f}; {case['rounds']} rounds, at most {case['limit']:g} s a run."
+    )
+    head = ["seconds to a gap of", *(f"{goal:g}" for goal in GOALS), "conversion, s", "peak, MiB"]
+    parts = [f"### {name}", intro, _table(head, _times(case)), "Ours over theirs, one thread / all cores:"]
+    parts.append(_table(["to a gap of", *(f"{goal:g}" for goal in GOALS)], _ratios(case)))
+    parts += [f"Absent: {system}, {why}." for system, why in case["absent"].items()]
+    kept = {system: date for system, date in case.get("earlier", {}).items() if system != REFERENCE}
+    if kept:
+        parts.append(
+            "Kept from an earlier call, so not alternated with the others: "
+            + "; ".join(f"{system} ({date})" for system, date in kept.items())
+            + "."
+        )
+    steps = [
+        (r.system, r.setting, *((r.failed, "", "") if r.failed else (_seconds(r.seconds), _gap(r.gap), r.runs)))
+        for r in rungs(case)
+    ]
+    details = _table(("system", "setting", "seconds (median)", "gap", "runs"), steps)
+    return [*parts, "<details><summary>Every setting</summary>", details, "</details>"]
+
+
+def _raced(case: dict[str, Any]) -> list[str]:
+    ran = {run["system"] for run in case["runs"]}
+    return [name for name in BY_NAME if name in ran]
+
+
+def _times(case: dict[str, Any]) -> Iterable[list[object]]:
+    everything = rungs(case)
+    for system in _raced(case):
+        mine = [rung for rung in everything if rung.system == system]
+        good = [rung for rung in mine if rung.failed is None]
+        cells = [_time(time_to(case, system, goal)) for goal in GOALS]
+        if not good:
+            yield [system, f"failed: {mine[0].failed}", *[""] * (len(GOALS) + 1)]
+            continue
+        if cells[-1] in ("—", _time(Time(None, case["limit"]))):
+            cells[-1] += f" (reached {_gap(min(rung.gap for rung in good))})"
+        peak = max(rung.peak for rung in good) / 2**20
+        yield [system, *cells, _seconds(max(rung.conversion for rung in good)), f"{peak:,.0f}"]
+
+
+def _ratios(case: dict[str, Any]) -> Iterable[list[object]]:
+    for system in _raced(case):
+        if system not in OURS:
+            yield [system, *(_ratio(case, system, goal) for goal in GOALS)]
+
+
+def _ratio(case: dict[str, Any], system: str, goal: float) -> str:
+    theirs = time_to(case, system, goal)
+    ours = [time_to(case, name, goal).seconds for name in OURS]
+    if theirs.seconds is None and theirs.above is None:
+        return "—"
+    below = "" if theirs.seconds is not None else "< "
+    against = theirs.seconds or theirs.above or 1.0
+    return " / ".join("—" if mine is None else f"{below}{mine / against:.3g}" for mine in ours)
+
+
+def _time(time: Time) -> str:
+    if time.seconds is not None:
+        return _seconds(time.seconds)
+    return "—" if time.above is None else f"> {time.above:g}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds >= 10 else f"{seconds:.3g}"
+
+
+def _gap(value: float) -> str:
+    return "0" if value <= 0 else f"{value:.1e}"
+
+
+def _roofline(section: dict[str, Any]) -> str:
+    bandwidth = section["bandwidth"]
+    speeds = ", ".join(f"{speed / 1e9:.1f} GB/s on {threads}" for threads, speed in bandwidth.items())
+    intro = (
+        f"{section['case']}, in memory. Read bandwidth of this machine by threads: {speeds}. Bytes are twice those of "
+        f"the matrices; above {MEMORY_BINDS:.0%} of the bandwidth, memory binds."
+    )
+    rows = []
+    for row in section["passes"]:
+        rate = row["bytes"] / row["seconds"]
+        share = rate / bandwidth[str(row["threads"])]
+        binds = "memory" if share >= MEMORY_BINDS else "loads, stores and arithmetic"
+        rows.append((
+            row["pass"], row["values"], row["threads"], f"{row['seconds'] * 1e3:.1f}", f"{row['nnz_per_ns']:.2f}",
+            f"{row['bytes'] / row['nnz']:.2f}", f"{rate / 1e9:.1f}", f"{share:.0%}", binds,
+        ))  # fmt: skip
+    head = ("pass", "values", "threads", "ms", "non-zeros/ns", "bytes a non-zero", "GB/s", "of bandwidth", "binds")
+    return intro + "\n\n" + _table(head, rows)
+
+
+def _scaling(section: dict[str, Any]) -> str:
+    rows = [
+        (row["pass"], row["pool"], row["workers"], row["case"], f"{row['seconds'] * 1e3:.2f}",
+         f"{row['seconds'] * 1e9 / row['nnz']:.3f}")
+        for row in sorted(section["passes"], key=lambda row: row["pass"])
+    ]  # fmt: skip
+    table = _table(("pass", "pool", "workers", "data", "ms", "ns a non-zero"), rows)
+    costs = [(row["pass"], row["pool"], row["workers"], f"{row['seconds'] * 1e3:.2f}") for row in section["fixed"]]
+    fixed = _table(("pass", "pool", "workers", "fixed cost, ms"), sorted(costs))
+    return "\n\n".join((
+        "Seconds of a pass over a block store (median), on threads and on worker processes of one machine.", table,
+        "What a pass costs before its first non-zero: where a line through the sizes meets 0.", fixed,
+    ))  # fmt: skip
+
+
+def _memory(section: dict[str, Any]) -> str:
+    names = {
+        "store": "block store, on disk", "vector": "one parameter vector", "before": "anonymous, before the fit",
+        "anonymous": "anonymous, peak of the fit", "resident": "resident, peak, pages of the store included",
+    }  # fmt: skip
+    own = (section["anonymous"] - section["before"]) / section["vector"]
+    rows = [(name, f"{section[key] / 2**20:,.1f}") for key, name in names.items()]
+    return (
+        f"A fit of {section['case']} from its memory-mapped store, all cores, tol {section['tol']:g}, "
+        f"{section['iterations']} iterations. The fit's own memory is {own:.0f} parameter vectors.\n\n"
+        + _table(("what", "MiB"), rows)
+    )

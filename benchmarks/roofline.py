@@ -1,0 +1,104 @@
+"""Roofline: how fast the passes read their blocks, against how fast this machine reads memory.
+
+A product reads a block's matrix twice, once for X v and once for Xᵀ u, so its bytes are twice those of the matrices.
+Where that over the time is near the bandwidth, memory binds; where it is far below, loads, stores and arithmetic do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, is_dataclass
+from itertools import cycle
+from typing import Any
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+
+import blockdot as bd
+from benchmarks.cases import load
+
+GIB = 1 << 30
+MEMORY_BINDS = 0.7  # of the bandwidth: above it, a faster kernel would not help
+
+
+@numba.njit(nogil=True, fastmath=True)
+def _total(numbers):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(len(numbers)):
+        total += numbers[i]
+    return total
+
+
+def bandwidth(threads: int, size: int = GIB, repeats: int = 7) -> float:
+    """The bytes a second that ``threads`` threads read, the best of several sums over ``size`` bytes."""
+    numbers = np.ones(size // 8)
+    parts = np.array_split(numbers, threads)
+    _total(numbers[:100])
+    times = []
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(repeats):
+            start = time.perf_counter()
+            list(pool.map(_total, parts))
+            times.append(time.perf_counter() - start)
+    return size / min(times)
+
+
+def matrix_bytes(block: Any) -> int:
+    """The bytes of all arrays of a block's matrix, however it is laid out; an array found twice counts once."""
+    return sum({id(array): array.nbytes for array in _arrays(block.X)}.values())
+
+
+def _arrays(thing: Any) -> list[np.ndarray]:
+    if isinstance(thing, np.ndarray):
+        return [thing]
+    if is_dataclass(thing):
+        return [array for field in fields(thing) for array in _arrays(getattr(thing, field.name))]
+    if isinstance(thing, (list, tuple)):
+        return [array for part in thing for array in _arrays(part)]
+    return []
+
+
+def measure(case: str, thread_counts: tuple[int, ...] = (1, 2), repeats: int = 20) -> dict[str, Any]:
+    """Bandwidth, Hessian products, and passes for value and gradient, on a click log with and without its values."""
+    result: dict[str, Any] = {"case": case, "bandwidth": {str(t): bandwidth(t) for t in thread_counts}, "passes": []}
+    rows = load(case)
+    ones = sp.csr_matrix((np.ones_like(rows.X.data), rows.X.indices, rows.X.indptr), shape=rows.X.shape)
+    for values, X in (("float32", rows.X), ("absent", ones)):
+        dataset = bd.Dataset.from_arrays(X, rows.y)
+        for threads in thread_counts:
+            for row in _passes(dataset, rows.alpha, threads, repeats):
+                result["passes"].append({"values": values, "threads": threads, **row})
+                print(f"roofline {values} {threads} threads: {row}", flush=True)
+    return result
+
+
+def _passes(dataset: bd.Dataset, alpha: float, threads: int, repeats: int) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    with dataset.on(bd.ThreadPool(threads)) as blocks:
+        size = sum(matrix_bytes(block) for block in blocks.take(range(blocks.n_blocks)))
+        objective = bd.Objective(bd.Logistic(), bd.Linear(), bd.L2(alpha), blocks)
+        w = 0.01 * rng.normal(size=objective.size)
+        directions = cycle(rng.normal(size=(4, objective.size)))
+        timed = {
+            "hessian product": typical(lambda: objective.hess_vec(w, next(directions)), repeats),
+            "value and gradient": typical(lambda: objective.value_and_grad(w), repeats),
+        }
+    size, nnz = 2 * size, dataset.nnz
+    return [
+        {"pass": name, "seconds": seconds, "bytes": size, "nnz": nnz, "nnz_per_ns": nnz / seconds / 1e9}
+        for name, seconds in timed.items()
+    ]
+
+
+def typical(call: Callable[[], object], repeats: int) -> float:
+    """The median seconds of a call, after one that warms the caches."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))

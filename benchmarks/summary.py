@@ -1,0 +1,143 @@
+"""From the runs of a case to times: how long a system takes to reach a gap, and whether the targets are met."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.one import REFERENCE
+from benchmarks.race import best, gap
+from benchmarks.systems import BY_NAME, SKLEARN
+
+OURS = ("blockdot-1", "blockdot-all")
+SNAPML = ("snapml", "snapml-tens")
+
+
+@dataclass(frozen=True)
+class Rung:
+    """All runs of a system with one setting: medians."""
+
+    system: str
+    setting: str
+    runs: int
+    seconds: float
+    conversion: float
+    peak: float
+    gap: float
+    failed: str | None = None
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds to a gap; or only a lower bound, where a run was ended by the limit; or neither."""
+
+    seconds: float | None
+    above: float | None = None
+    setting: str | None = None
+
+
+def rungs(case: dict[str, Any]) -> list[Rung]:
+    """The rungs of a case, system by system in the order of the ladder."""
+    optimum = best(case["runs"])
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in case["runs"]:
+        groups.setdefault((run["system"], run["setting"]), []).append(run)
+    order = [REFERENCE, *BY_NAME]
+    found = [_rung(system, setting, runs, optimum) for (system, setting), runs in groups.items()]
+    return sorted(found, key=lambda rung: order.index(rung.system) if rung.system in order else len(order))
+
+
+def _rung(system: str, setting: str, runs: list[dict[str, Any]], optimum: float) -> Rung:
+    good = [run for run in runs if "value" in run]
+    if len(good) <= len(runs) / 2:  # a setting that fails as often as not counts as failed
+        bad = next(run for run in runs if "failed" in run)
+        return Rung(system, setting, len(runs), np.nan, np.nan, np.nan, np.nan, bad["failed"], bad["over"])
+    seconds, conversion, peak = (
+        float(np.median([run[key] for run in good])) for key in ("seconds", "conversion", "peak")
+    )
+    worst = max(run["value"] for run in good)  # a system that is not deterministic is held to its worst run
+    return Rung(system, setting, len(good), seconds, conversion, peak, gap(worst, optimum))
+
+
+def time_to(case: dict[str, Any], system: str, goal: float) -> Time:
+    """The smallest median time of a rung of ``system`` whose gap is at most ``goal``."""
+    mine = [rung for rung in rungs(case) if rung.system == system]
+    reached = [rung for rung in mine if rung.failed is None and rung.gap <= goal]
+    if reached:
+        fastest = min(reached, key=lambda rung: rung.seconds)
+        return Time(fastest.seconds, None, fastest.setting)
+    return Time(None, case["limit"] if any(rung.over for rung in mine) else None)
+
+
+def best_time(case: dict[str, Any], systems: Sequence[str], goal: float) -> Time:
+    """The smallest time of several systems; a lower bound where none got there and each that ran met the limit."""
+    ran = {run["system"] for run in case["runs"]}
+    times = [time_to(case, system, goal) for system in systems if system in ran]
+    reached = [time for time in times if time.seconds is not None]
+    if reached:
+        return min(reached, key=lambda time: time.seconds or 0.0)
+    bounded = bool(times) and all(time.above is not None for time in times)
+    return Time(None, case["limit"] if bounded else None)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was aimed at, what was reached ("" where it was not measured), and whether that is enough."""
+
+    what: str
+    aim: str
+    reached: str
+    met: bool | None
+
+
+def targets(results: dict[str, Any]) -> list[Target]:
+    """Each target with what was reached."""
+    raced = (
+        ("LIBLINEAR", ("liblinear",), 1e-4, 15),
+        ("Snap ML", SNAPML, 1e-4, 20),
+        ("scikit-learn's best", SKLEARN, 1e-4, 60),
+        ("LIBLINEAR", ("liblinear",), 1e-6, 30),
+    )
+    case = results.get("cases", {}).get("clicklog-1m")
+    found = [_ratio_target(case, *row) for row in raced]
+    passes = results.get("roofline", {}).get("passes", [])
+    for values, aim in (("float32", 2.0), ("absent", 2.6)):
+        rate = _pass(passes, "hessian product", values, 2, "nnz_per_ns")
+        met = None if rate is None else rate >= aim
+        what = f"Hessian product, values {values}, two cores"
+        found.append(Target(what, f"≥ {aim} non-zeros/ns", "" if rate is None else f"{rate:.2f}", met))
+    for name in ("hessian product", "value and gradient"):
+        one, two = (_pass(passes, name, "float32", threads, "seconds") for threads in (1, 2))
+        speed = None if one is None or two is None else one / two
+        met = None if speed is None else speed >= 1.8
+        reached = "" if speed is None else f"{speed:.2f} ×"
+        found.append(Target(f"one core to two, {name}, values float32", "≥ 1.8 ×", reached, met))
+    return found
+
+
+def _ratio_target(case: dict[str, Any] | None, name: str, systems: Sequence[str], goal: float, aim: int) -> Target:
+    what = f"clicklog-1m to {goal:g}: blockdot, all cores, over {name}"
+    if case is None:
+        return Target(what, f"≤ 1/{aim}", "", None)
+    ours, theirs = best_time(case, ("blockdot-all",), goal), best_time(case, systems, goal)
+    if ours.seconds is None:
+        return Target(what, f"≤ 1/{aim}", "blockdot did not reach the gap", False)
+    if theirs.seconds is not None:
+        ratio = theirs.seconds / ours.seconds
+        return Target(what, f"≤ 1/{aim}", f"1/{ratio:.1f} ({ours.seconds:.2f} s, {theirs.seconds:.2f} s)", ratio >= aim)
+    if theirs.above is None:
+        return Target(what, f"≤ 1/{aim}", f"the peer did not reach the gap ({ours.seconds:.2f} s)", None)
+    ratio = theirs.above / ours.seconds
+    met = True if ratio >= aim else None
+    return Target(what, f"≤ 1/{aim}", f"below 1/{ratio:.1f} ({ours.seconds:.2f} s, over {theirs.above:g} s)", met)
+
+
+def _pass(passes: list[dict[str, Any]], name: str, values: str, threads: int, key: str) -> float | None:
+    for row in passes:
+        if (row["pass"], row["values"], row["threads"]) == (name, values, threads):
+            return float(row[key])
+    return None

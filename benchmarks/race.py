@@ -96,7 +96,7 @@ def run_one(case: Case, system: str, setting: str, limit: float) -> Run:
 
 
 def _measured(case: Case, system: str, setting: str, limit: float) -> Run:
-    run: Run = {"system": system, "setting": setting, "date": datetime.date.today().isoformat()}
+    run: Run = {"system": system, "setting": setting, "limit": limit, "date": datetime.date.today().isoformat()}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         out = Path(directory) / "run.npz"
         command = [sys.executable, "-m", "benchmarks.one", case.name, system, setting, "--limit", str(limit)]

@@ -21,8 +21,9 @@ them. Each run is a process of its own that first fits 1,000 rows, so that nothi
 Wabbit needs no such fit). The clock covers the fit alone; converting the rows to a system's own input is timed apart.
 BLAS has one thread, OpenMP one for each core where a system gains from it. Rounds alternate the systems; a setting that
 takes more than {ONCE_ABOVE:g} s is run once, and one that takes more than the limit is ended. Peak memory is that of
-the whole process, the rows as loaded included. In the tables, > means that the limit ended a run before the gap was
-reached, < a ratio that is known only to be smaller, and — that the tightest setting of the ladder did not get there."""
+the whole process, the rows as loaded included. In the tables, > t means that no setting that ended got there and that
+a tighter one was ended by the limit t (how near it had come is not known), < a ratio against such a limit, and — that
+the tightest setting of the ladder did not get there."""
 
 
 def document(results: dict[str, Any]) -> str:
@@ -33,6 +34,7 @@ def document(results: dict[str, Any]) -> str:
         "`.venv-bench/bin/python -m benchmarks --help`.",
         "## Targets",
         _targets(results),
+        *_caveats(results),
         "## Method",
         METHOD,
         "Systems: " + "; ".join(f"**{s.name}** {s.note}" for s in ALL) + ".",
@@ -58,11 +60,24 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _targets(results: dict[str, Any]) -> str:
     words = {True: "met", False: "missed", None: "not shown"}
+    if _caveats(results):  # no verdict from figures that settle nothing
+        words = dict.fromkeys(words, "preliminary")
     rows = [
         (t.what, t.aim, t.reached or "not measured", words[t.met] if t.reached else "")
         for t in targets(results)
     ]  # fmt: skip
     return _table(("what", "target", "reached", ""), rows)
+
+
+def _caveats(results: dict[str, Any]) -> list[str]:
+    """Why some figures settle nothing yet: the ``preliminary`` of a case or a part, which its next run removes."""
+    sections = {
+        **results.get("cases", {}),
+        **{key: results[key] for key in ("roofline", "scaling", "memory") if key in results},
+    }
+    return [
+        f"**Preliminary, {name}:** {part['preliminary']}" for name, part in sections.items() if "preliminary" in part
+    ]
 
 
 def _machines(results: dict[str, Any]) -> str:
@@ -83,7 +98,7 @@ def _case(name: str, case: dict[str, Any]) -> list[str]:
         return [f"### {name}", f"Skipped: {case['skipped']}."]
     intro = (
         f"{case['rows']:,} rows × {case['columns']:,} columns, {case['nnz']:,} non-zeros; "
-        f"F* = {best(case['runs']):.10f}; {case['rounds']} rounds, at most {case['limit']:g} s a run."
+        f"F* = {best(case['runs']):.10f}; last call: {case['rounds']} rounds, at most {case['limit']:g} s a run."
     )
     head = ["seconds to a gap of", *(f"{goal:g}" for goal in GOALS), "conversion, s", "peak, MiB"]
     parts = [f"### {name}", intro, _table(head, _times(case)), "Ours over theirs, one thread / all cores:"]
@@ -118,7 +133,7 @@ def _times(case: dict[str, Any]) -> Iterable[list[object]]:
         if not good:
             yield [system, f"failed: {mine[0].failed}", *[""] * (len(GOALS) + 1)]
             continue
-        if cells[-1] in ("—", _time(Time(None, case["limit"]))):
+        if time_to(case, system, GOALS[-1]).seconds is None:
             cells[-1] += f" (reached {_gap(min(rung.gap for rung in good))})"
         peak = max(rung.peak for rung in good) / 2**20
         yield [system, *cells, _seconds(max(rung.conversion for rung in good)), f"{peak:,.0f}"]

@@ -14,6 +14,7 @@ from benchmarks.systems import BY_NAME, SKLEARN
 
 OURS = ("blockdot-1", "blockdot-all")
 SNAPML = ("snapml", "snapml-tens")
+STATED_FOR = "clicklog-1m"  # the targets are about this click log, and are judged on no other
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,16 @@ class Rung:
     peak: float
     gap: float
     failed: str | None = None
-    over: bool = False
+    above: float | None = None
+    """The limit that ended its runs, where one did."""
 
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds to a gap; or only a lower bound, where a run was ended by the limit; or neither."""
+    """Seconds to a gap; or ``above``: the limit that ended a tighter setting, when no setting within it got there.
+
+    The objective of a run that was ended is unknown, so ``above`` holds for the settings tried, not for all settings.
+    """
 
     seconds: float | None
     above: float | None = None
@@ -47,20 +52,25 @@ def rungs(case: dict[str, Any]) -> list[Rung]:
     for run in case["runs"]:
         groups.setdefault((run["system"], run["setting"]), []).append(run)
     order = [REFERENCE, *BY_NAME]
-    found = [_rung(system, setting, runs, optimum) for (system, setting), runs in groups.items()]
+    found = [_rung(*name, runs, optimum, case["limit"]) for name, runs in groups.items()]
     return sorted(found, key=lambda rung: order.index(rung.system) if rung.system in order else len(order))
 
 
-def _rung(system: str, setting: str, runs: list[dict[str, Any]], optimum: float) -> Rung:
+def _rung(system: str, setting: str, runs: list[dict[str, Any]], optimum: float, limit: float) -> Rung:
     good = [run for run in runs if "value" in run]
     if len(good) <= len(runs) / 2:  # a setting that fails as often as not counts as failed
         bad = next(run for run in runs if "failed" in run)
-        return Rung(system, setting, len(runs), np.nan, np.nan, np.nan, np.nan, bad["failed"], bad["over"])
+        return Rung(system, setting, len(runs), np.nan, np.nan, np.nan, np.nan, bad["failed"], _ended_at(bad, limit))
     seconds, conversion, peak = (
         float(np.median([run[key] for run in good])) for key in ("seconds", "conversion", "peak")
     )
     worst = max(run["value"] for run in good)  # a system that is not deterministic is held to its worst run
     return Rung(system, setting, len(good), seconds, conversion, peak, gap(worst, optimum))
+
+
+def _ended_at(run: dict[str, Any], limit: float) -> float | None:
+    """The limit that ended a run; ``limit`` for a run that was kept before each run had its own."""
+    return float(run.get("limit", limit)) if run.get("over") else None
 
 
 def time_to(case: dict[str, Any], system: str, goal: float) -> Time:
@@ -70,18 +80,18 @@ def time_to(case: dict[str, Any], system: str, goal: float) -> Time:
     if reached:
         fastest = min(reached, key=lambda rung: rung.seconds)
         return Time(fastest.seconds, None, fastest.setting)
-    return Time(None, case["limit"] if any(rung.over for rung in mine) else None)
+    return Time(None, max((rung.above for rung in mine if rung.above is not None), default=None))
 
 
 def best_time(case: dict[str, Any], systems: Sequence[str], goal: float) -> Time:
-    """The smallest time of several systems; a lower bound where none got there and each that ran met the limit."""
+    """The smallest time of several systems; the limit where none got there and each that ran met it."""
     ran = {run["system"] for run in case["runs"]}
     times = [time_to(case, system, goal) for system in systems if system in ran]
     reached = [time for time in times if time.seconds is not None]
     if reached:
         return min(reached, key=lambda time: time.seconds or 0.0)
-    bounded = bool(times) and all(time.above is not None for time in times)
-    return Time(None, case["limit"] if bounded else None)
+    limits = [time.above for time in times if time.above is not None]
+    return Time(None, min(limits) if limits and len(limits) == len(times) else None)
 
 
 @dataclass(frozen=True)
@@ -102,9 +112,10 @@ def targets(results: dict[str, Any]) -> list[Target]:
         ("scikit-learn's best", SKLEARN, 1e-4, 60),
         ("LIBLINEAR", ("liblinear",), 1e-6, 30),
     )
-    case = results.get("cases", {}).get("clicklog-1m")
+    case = results.get("cases", {}).get(STATED_FOR)
     found = [_ratio_target(case, *row) for row in raced]
-    passes = results.get("roofline", {}).get("passes", [])
+    roofline = results.get("roofline", {})
+    passes = roofline.get("passes", []) if roofline.get("case") == STATED_FOR else []
     for values, aim in (("float32", 2.0), ("absent", 2.6)):
         rate = _pass(passes, "hessian product", values, 2, "nnz_per_ns")
         met = None if rate is None else rate >= aim
@@ -120,8 +131,8 @@ def targets(results: dict[str, Any]) -> list[Target]:
 
 
 def _ratio_target(case: dict[str, Any] | None, name: str, systems: Sequence[str], goal: float, aim: int) -> Target:
-    what = f"clicklog-1m to {goal:g}: blockdot, all cores, over {name}"
-    if case is None:
+    what = f"{STATED_FOR} to {goal:g}: blockdot, all cores, over {name}"
+    if case is None or "runs" not in case:
         return Target(what, f"≤ 1/{aim}", "", None)
     ours, theirs = best_time(case, ("blockdot-all",), goal), best_time(case, systems, goal)
     if ours.seconds is None:
@@ -132,8 +143,8 @@ def _ratio_target(case: dict[str, Any] | None, name: str, systems: Sequence[str]
     if theirs.above is None:
         return Target(what, f"≤ 1/{aim}", f"the peer did not reach the gap ({ours.seconds:.2f} s)", None)
     ratio = theirs.above / ours.seconds
-    met = True if ratio >= aim else None
-    return Target(what, f"≤ 1/{aim}", f"below 1/{ratio:.1f} ({ours.seconds:.2f} s, over {theirs.above:g} s)", met)
+    reached = f"below 1/{ratio:.1f} for the settings tried ({ours.seconds:.2f} s, over {theirs.above:g} s)"
+    return Target(what, f"≤ 1/{aim}", reached, True if ratio >= aim else None)
 
 
 def _pass(passes: list[dict[str, Any]], name: str, values: str, threads: int, key: str) -> float | None:

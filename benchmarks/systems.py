@@ -57,34 +57,36 @@ class System:
         return self.cases is None or case.name in self.cases
 
 
-def _powers(first: int, last: int) -> tuple[str, ...]:
-    return tuple(f"1e-{i}" for i in range(first, last + 1))
+def _halves(first: int, last: int) -> tuple[str, ...]:
+    """1e-first, 3e-first−1, … 1e-last: two steps a decade for every system, so that no ladder is coarser than ours."""
+    steps = [f"{digit}e-{i}" for i in range(first + 1, last + 1) for digit in (3, 1)]
+    return (f"1e-{first}", *steps)
 
 
-OURS = "3e-2 1e-2 3e-3 1e-3 3e-4 1e-4 3e-5 1e-5 1e-6 1e-8"
+OURS = ("3e-2", *_halves(2, 8))
 
 ALL = (
-    System("blockdot-1", "blockdot", peers.blockdot_one, tuple(OURS.split()), note="one thread"),
-    System("blockdot-all", "blockdot", peers.blockdot_all, tuple(OURS.split()), CORES, note="a thread for each core"),
-    System("liblinear", "liblinear", peers.liblinear, _powers(1, 7), note="-s 0 -B 1 -R; it has one thread only"),
-    System("snapml", "snapml", peers.snapml(1.0), _powers(1, 7), note="dual, n_jobs=2; penalises the bias"),
-    System("snapml-tens", "snapml", peers.snapml(10.0), _powers(1, 7),
+    System("blockdot-1", "blockdot", peers.blockdot_one, OURS, note="one thread"),
+    System("blockdot-all", "blockdot", peers.blockdot_all, OURS, CORES, note="a thread for each core"),
+    System("liblinear", "liblinear", peers.liblinear, _halves(1, 7), note="-s 0 -B 1 -R; it has one thread only"),
+    System("snapml", "snapml", peers.snapml(1.0), _halves(1, 7), note="dual, n_jobs=2; penalises the bias"),
+    System("snapml-tens", "snapml", peers.snapml(10.0), _halves(1, 7),
            note="the same with intercept_scaling=10, which penalises the bias a hundredth as much"),
-    System("sklearn-newton-cg", "sklearn", peers.sklearn("newton-cg"), _powers(2, 8), CORES, note="float64"),
-    System("sklearn-newton-cg-f32", "sklearn", peers.sklearn("newton-cg", np.float32), _powers(2, 8), CORES,
+    System("sklearn-newton-cg", "sklearn", peers.sklearn("newton-cg"), _halves(2, 8), CORES, note="float64"),
+    System("sklearn-newton-cg-f32", "sklearn", peers.sklearn("newton-cg", np.float32), _halves(2, 8), CORES,
            note="float32"),
-    System("sklearn-lbfgs", "sklearn", peers.sklearn("lbfgs"), _powers(2, 8), CORES, note="float64"),
-    System("sklearn-lbfgs-f32", "sklearn", peers.sklearn("lbfgs", np.float32), _powers(2, 8), CORES, note="float32"),
-    System("sklearn-newton-cholesky", "sklearn", peers.sklearn("newton-cholesky"), _powers(1, 6), CORES,
+    System("sklearn-lbfgs", "sklearn", peers.sklearn("lbfgs"), _halves(2, 8), CORES, note="float64"),
+    System("sklearn-lbfgs-f32", "sklearn", peers.sklearn("lbfgs", np.float32), _halves(2, 8), CORES, note="float32"),
+    System("sklearn-newton-cholesky", "sklearn", peers.sklearn("newton-cholesky"), _halves(1, 6), CORES,
            low_only=True, note="float64; narrow data only"),
-    System("glum", "glum", peers.glum, _powers(2, 8), CORES, note="irls-ls on narrow data, lbfgs on wide"),
-    System("skglm", "skglm", peers.skglm, _powers(2, 8),
+    System("glum", "glum", peers.glum, _halves(2, 8), CORES, note="irls-ls on narrow data, lbfgs on wide"),
+    System("skglm", "skglm", peers.skglm, _halves(2, 8),
            note="L-BFGS; the bias is the weight of a column of tens, penalised a hundredth as much as the others"),
     System("vw-bfgs", "vowpalwabbit", files.vw_bfgs, ("5", "10", "20", "40", "80", "160", "320"),
            note="--bfgs from its cache file, float32 weights, bias not penalised; setting: passes"),
     System("vw-sgd", "vowpalwabbit", files.vw_sgd, ("1", "4", "16"),
            note="its default online learner from its cache file, with --l2; setting: passes"),
-    System("spark", "pyspark", files.spark, _powers(3, 8), CORES, cases=("a9a", "clicklog-20k", "clicklog-200k"),
+    System("spark", "pyspark", files.spark, _halves(3, 8), CORES, cases=("a9a", "clicklog-20k", "clicklog-200k"),
            program="java", note="MLlib, local[2], data cached; standardization=False; setting: tol"),
 )  # fmt: skip
 BY_NAME = {system.name: system for system in ALL}

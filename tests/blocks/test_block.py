@@ -83,7 +83,7 @@ def test_the_same_rows_give_the_same_bytes(case, seed):
 
 
 @pytest.mark.parametrize(
-    ("n", "count", "value", "n_dense"), [(64, 33, 2, 1), (64, 32, 2, 0), (64, 64, 1, 0), (63, 63, 2, 0), (65, 33, 0, 1)]
+    ("n", "count", "value", "n_dense"), [(64, 33, 2, 1), (64, 32, 2, 0), (64, 64, 1, 0), (63, 63, 2, 0), (65, 33, 0, 0)]
 )
 def test_when_a_column_is_dense(n, count, value, n_dense):
     """In at least 64 rows, in more than half of them, with a value other than 1 (0 too) in one of them."""
@@ -105,6 +105,14 @@ def test_an_explicit_zero_is_kept():
     block = Block.from_rows(np.array([0, 1]), np.array([3]), np.array([0.0]))
     assert block.X.nnz == 1
     assert block.columns.tolist() == [3]
+
+
+@pytest.mark.parametrize("n", [63, 65])
+def test_a_column_with_an_explicit_zero_is_never_dense(n):
+    """In a dense column the entry could not be told from an absent one, and counts would depend on the block's size."""
+    X = Block.from_rows(np.arange(n + 1), np.full(n, 7), np.append(np.full(n - 1, 2.0), 0.0)).X
+    assert X.dense is None
+    assert (X.nnz, X.counts().tolist()) == (n, [n])
 
 
 @pytest.mark.parametrize("far", [1, 10**15])

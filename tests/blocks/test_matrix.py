@@ -4,6 +4,7 @@ All arrays that a matrix holds are read-only here, and so are its arguments: no 
 """
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -171,3 +172,11 @@ def test_a_product_reads_the_bytes_of_its_rows(case, data):
     entries = int(matrix.indptr[-1]) - int(matrix.indptr[0])
     assert matrix.nbytes == 4 * (matrix.n_rows + 1) + each * entries + (matrix.dense.nbytes if matrix.n_dense else 0)
     assert sum(part.nbytes for part in parts) == matrix.nbytes + 4  # both count the number between them
+
+
+@pytest.mark.parametrize("values", [None, np.array([2.0, 3.0])])
+def test_to_scipy_is_a_copy(values):
+    X = Matrix(np.array([0, 2], np.int32), np.array([0, 1], np.uint32), values, 2)
+    before = X.to_scipy().toarray()
+    X.to_scipy().data[:] = 99.0
+    assert np.array_equal(X.to_scipy().toarray(), before)

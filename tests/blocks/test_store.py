@@ -308,6 +308,13 @@ def test_another_version(stored):
     refuse(stored.path, path, "version")
 
 
+def test_a_store_of_version_1_which_knew_no_dense_columns_is_still_read(tmp_path):
+    data = example()
+    path = data.save(tmp_path / "rows.blocks").path
+    reseal(path, lambda stated: stated.update(version=1))
+    assert_same_data(Dataset.open(path), data)
+
+
 def test_an_unknown_key(stored):
     path = stored.path / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"more": 1}))

@@ -73,7 +73,7 @@ def test_the_same_bits_for_any_number_of_threads(solver):
     assert len(bits) == 1
 
 
-def test_a_record_without_a_penalty_has_no_bound_and_one_that_is_far_off_has_none():
+def test_a_fit_without_a_penalty_has_no_bound():
     data = bd.Dataset.from_arrays(*rows(seed=3))
     model, _ = fit(data, Recipe("squared", alpha=0.0), bd.ThreadPool(2))
     assert model.info.fit.gap_bound is None

@@ -11,12 +11,12 @@ from __future__ import annotations
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import numpy as np
 import xxhash
 from distributed import Client, KilledWorker
-from numpy.typing import NDArray
 
 from blockdot.errors import ExecutionError
 
@@ -25,8 +25,6 @@ Out = TypeVar("Out")
 
 # Vectors that stay on the workers after a call: the point of a Newton step, and some more of the caller's.
 _VECTORS = 4
-# Stands for a vector among the other shared arguments.
-_VECTOR = "blockdot: a vector"
 
 
 class DaskPool:
@@ -59,8 +57,8 @@ class DaskPool:
         """Results in the order of the items, fetched in batches."""
         call = uuid.uuid4().hex
         batch = 4 * self.n_workers
-        vectors = [value for value in shared if isinstance(value, np.ndarray)]
-        small = tuple(_VECTOR if isinstance(value, np.ndarray) else value for value in shared)
+        small = tuple(takewhile(lambda value: not isinstance(value, np.ndarray), shared))
+        vectors = shared[len(small) :]
         common = self.client.submit(_identity, small, key=f"blockdot-shared-{call}", pure=False)
         sent = [self._send(vector, f"{call}-{i}") for i, vector in enumerate(vectors)]
         futures = [
@@ -76,7 +74,7 @@ class DaskPool:
         finally:
             self.client.cancel([future for future in futures if future is not None] + [common])
 
-    def _send(self, vector: NDArray[np.float64], name: str) -> Any:
+    def _send(self, vector: Any, name: str) -> Any:
         """The future of ``vector``: the one that was sent before, if it is still there."""
         digest = f"{vector.dtype}{vector.shape}{xxhash.xxh3_128_hexdigest(np.ascontiguousarray(vector).data)}"
         future = self._vectors.pop(digest, None)
@@ -101,8 +99,4 @@ def _identity(value: object) -> object:
 
 
 def _call(function: Callable[..., Out], item: Item, small: tuple[object, ...], *vectors: object) -> Out:
-    """Call ``function`` with the shared arguments in their order: a vector stands where ``small`` says so."""
-    remaining = iter(vectors)
-    return function(
-        item, *(next(remaining) if isinstance(value, str) and value == _VECTOR else value for value in small)
-    )
+    return function(item, *small, *vectors)

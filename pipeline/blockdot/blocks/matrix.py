@@ -3,7 +3,8 @@
     X = [ dense | sparse ],      columns 0 … D−1  |  D … k−1
 
 Columns that are mostly full cost half the bytes this way and are multiplied at the speed of contiguous memory; what is
-left is often all ones (one-hot and hashed categories), and then no value is stored at all.
+left is often all ones (one-hot and hashed categories), and then no value is stored at all. A zero of a dense column is
+an absent entry, so a w or u that is not finite there makes a NaN, where a sparse column makes nothing.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class Matrix:
     def to_scipy(self) -> sp.csr_array:
         """A scipy matrix in the block's own columns: a copy, its values float64 where none are stored."""
         start, stop = int(self.indptr[0]), int(self.indptr[-1])
-        values = np.ones(stop - start) if self.values is None else self.values[start:stop]
+        values = np.ones(stop - start) if self.values is None else self.values[start:stop].copy()
         parts = (values, self.indices[start:stop].astype(np.int64), self.indptr - start)
         sparse = sp.csr_array(parts, shape=(self.n_rows, self.n_columns))
         if self.dense is None:

@@ -71,9 +71,9 @@ class Memo:
 class Shelf:
     """The memos of one fit."""
 
-    def __init__(self, room: int = _ROOM) -> None:
+    def __init__(self, room: int | None = None) -> None:
         self._memos: dict[int, Memo] = {}
-        self._room = room
+        self._room = _ROOM if room is None else room
         self._lock = Lock()
 
     def memo(self, index: int) -> Memo:

@@ -2,8 +2,9 @@
 
     column of id  =  its rank by (not dense, −rows it occurs in, id)
 
-A column is *dense* when it occurs in more than half of the rows and has a value other than 1: stored in full it then
-takes no more bytes than its entries and their indices would, and its products run over contiguous numbers. The features
+A column is *dense* when it occurs in more than half of the rows, has a value other than 1, and no explicit zero (which
+could not be told from an absent entry): stored in full it then takes no more bytes than its entries and their indices
+would, and its products run over contiguous numbers. The features
 that occur most share the fastest cache lines. The entries of a row ascend, so that the same rows give the same bytes.
 """
 
@@ -44,11 +45,11 @@ def pack(indptr: NDArray[np.integer], ids: NDArray[np.int64], values: Stored | N
         occurring, ids = np.unique(ids, return_inverse=True)
         width = len(occurring)
     rows = np.asarray(indptr, np.int64)
-    count, mixed = np.zeros(width, np.int64), np.zeros(width, np.bool_)
-    _tally(ids, values, count, mixed)
+    count, mixed, zero = np.zeros(width, np.int64), np.zeros(width, np.bool_), np.zeros(width, np.bool_)
+    _tally(ids, values, count, mixed, zero)
     present = np.flatnonzero(count)
     n = len(rows) - 1
-    is_dense = mixed[present] & (2 * count[present] > n) & (n >= _ROWS_FOR_DENSE)
+    is_dense = mixed[present] & ~zero[present] & (2 * count[present] > n) & (n >= _ROWS_FOR_DENSE)
     order = np.lexsort((-count[present], ~is_dense))  # stable: equal counts stay in the order of ids
     place = np.empty(width, np.uint32)
     place[present[order]] = np.arange(len(order), dtype=np.uint32)
@@ -68,12 +69,19 @@ def pack(indptr: NDArray[np.integer], ids: NDArray[np.int64], values: Stored | N
 
 
 @numba.njit(nogil=True, cache=True)
-def _tally(ids: NDArray[np.int64], values: Stored | None, count: NDArray[np.int64], mixed: NDArray[np.bool_]) -> None:
-    """How often each id occurs, and whether with a value other than 1."""
+def _tally(
+    ids: NDArray[np.int64],
+    values: Stored | None,
+    count: NDArray[np.int64],
+    mixed: NDArray[np.bool_],
+    zero: NDArray[np.bool_],
+) -> None:
+    """How often each id occurs, and whether with a value other than 1, and with the value 0."""
     for k in range(ids.size):
         count[ids[k]] += 1
         if values is not None and values[k] != 1:
             mixed[ids[k]] = True
+            zero[ids[k]] |= values[k] == 0
 
 
 @numba.njit(nogil=True, cache=True)

@@ -40,8 +40,8 @@ class Pool(Protocol):
     def map(self, function: Callable[..., Out], items: Iterable[Item], *shared: object) -> Iterator[Out]:
         """``function(item, *shared)`` for every item, results in the order of the items.
 
-        For a cluster, function, items and shared arguments are pickled; what an earlier call left on a worker is
-        never needed.
+        Vectors come last among the shared arguments. For a cluster, function, items and shared arguments are pickled;
+        what an earlier call left on a worker is never needed.
         """
         ...
 

@@ -24,7 +24,17 @@ from blockdot.objective.objective import Objective
 from blockdot.objective.passes import Partial, targets, weights
 from blockdot.objective.penalties import L2
 from blockdot.objective.predictors import Linear
-from blockdot.solvers import LBFGS, Backtracking, GradientDescent, NewtonCG, NewtonCholesky, Result, State, minimize
+from blockdot.solvers import (
+    LBFGS,
+    Backtracking,
+    GradientDescent,
+    NewtonCG,
+    NewtonCholesky,
+    Result,
+    State,
+    Status,
+    minimize,
+)
 from blockdot.vectors import Vector
 
 logger = logging.getLogger(__name__)
@@ -126,7 +136,8 @@ def fit(
         solver, reason = recipe.make_solver(data)
         logger.info("solver %s: %s", solver.name, reason)
         result = _minimize(objective, recipe, solver, _start(start, data, recipe), callbacks)
-        bound = gap_bound(objective, result.w, result.state.grad)
+        diverged = result.status is Status.DIVERGED
+        bound = None if diverged else gap_bound(objective, result.w, result.state.grad)
     how = _Ending(solver.name, result, bound if bound is not None and math.isfinite(bound) else None)
     return _model(data, recipe, labels, mean.value / mean.weight, how), result
 

@@ -98,7 +98,9 @@ class Objective:
         layout = self.predictor.layout
         penalty, tail = layout.split(self.penalty.hess_dot(np.ones(self.size), layout))
         diagonal = np.concatenate([penalty[:m].ravel(), tail])
-        matrix: NDArray[np.float64] = total.matrix / _positive(total.weight) + np.diag(diagonal)
+        half = total.matrix / _positive(total.weight)
+        matrix: NDArray[np.float64] = half + half.T
+        np.fill_diagonal(matrix, np.diag(half) + diagonal)
         return matrix
 
     def sample(self, n_rows: int) -> Objective:
@@ -106,8 +108,8 @@ class Objective:
 
         The rows are spread evenly over each block and do not depend on the number of workers.
         """
-        rows = sum(self.blocks.map(passes.CountRows()))
-        parts = list(self.blocks.map(passes.TakeRows(min(1.0, n_rows / max(rows, 1)))))
+        rows = self.blocks.sum(passes.CountRows())
+        parts = self.blocks.sum(passes.TakeRows(min(1.0, n_rows / max(rows, 1))))
         block = passes.joined(parts, self.blocks.n_features)
         source = MemorySource((block,), self.blocks.n_features)
         return replace(self, blocks=Blocks(source, ThreadPool(1)))

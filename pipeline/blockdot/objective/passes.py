@@ -171,7 +171,10 @@ class HessDiag(_LossPass):
 
 @dataclass(frozen=True)
 class Gram(_LossPass):
-    """The Hessian of Σ s ℓ at w, for the first ``m`` features (the most frequent of the data set) and the tail."""
+    """The Hessian of Σ s ℓ at w, for the first ``m`` features (the most frequent of the data set) and the tail.
+
+    Of two entries that mirror each other one is added to (see Predictor.add_gram).
+    """
 
     m: int = 0
 
@@ -181,8 +184,7 @@ class Gram(_LossPass):
         out = np.zeros((size, size))
         place = np.where(block.positions < self.m, block.positions, -1)
         self.predictor.add_gram(block.X, place, self.curvature(block, w), out)
-        diagonal = np.diag(np.diag(out))
-        return MatrixPartial(block.weight, out + out.T - diagonal)
+        return MatrixPartial(block.weight, out)
 
 
 @dataclass(frozen=True)
@@ -225,14 +227,14 @@ class TakeRows:
     share: float
     layout: Layout = field(default_factory=Layout)
 
-    def __call__(self, block: Block) -> SampledRows:
+    def __call__(self, block: Block) -> tuple[SampledRows, ...]:
         spread = (np.arange(block.n_rows) * _GOLDEN) % 1.0
         rows = np.flatnonzero(spread < self.share)
         X, positions = block.X.take(rows).to_scipy(), block.positions
         assert positions is not None
         placed = sp.csr_array((X.data, positions[X.indices], X.indptr), shape=(len(rows), block.n_features))
         columns = (None if column is None else column[rows] for column in (block.y, block.sample_weight, block.offset))
-        return SampledRows(placed, *columns)
+        return (SampledRows(placed, *columns),)  # tuples add up to the rows of all blocks, in their order
 
 
 def joined(parts: Sequence[SampledRows], n_features: int) -> Block:

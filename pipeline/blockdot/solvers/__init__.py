@@ -8,12 +8,12 @@ holds settings only; all that changes is in its state, an immutable named tuple,
 
 from __future__ import annotations
 
-from blockdot.solvers.gradient_descent import Backtracking, BacktrackingState, GradientDescent, GradientDescentState
+from blockdot.solvers.gradient_descent import Backtracking, BacktrackingState, GradientDescent
 from blockdot.solvers.lbfgs import LBFGS, LBFGSState
 from blockdot.solvers.line_search import Accepted, NoStep, Reason, StrongWolfe
-from blockdot.solvers.minimize import Result, Smooth, Solver, State, Status, TracePoint, minimize
+from blockdot.solvers.minimize import PointState, Result, Smooth, Solver, State, Status, TracePoint, minimize
 from blockdot.solvers.newton_cg import NewtonCG, NewtonCGState, TwiceSmooth
-from blockdot.solvers.newton_cholesky import NewtonCholesky, NewtonCholeskyState, WithHessian
+from blockdot.solvers.newton_cholesky import NewtonCholesky, WithHessian
 
 __all__ = [
     "LBFGS",
@@ -21,13 +21,12 @@ __all__ = [
     "Backtracking",
     "BacktrackingState",
     "GradientDescent",
-    "GradientDescentState",
     "LBFGSState",
     "NewtonCG",
     "NewtonCGState",
     "NewtonCholesky",
-    "NewtonCholeskyState",
     "NoStep",
+    "PointState",
     "Reason",
     "Result",
     "Smooth",

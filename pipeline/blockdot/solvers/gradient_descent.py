@@ -21,19 +21,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from blockdot.errors import SpecError
-from blockdot.solvers.minimize import Smooth, Status
+from blockdot.solvers.minimize import PointState, Smooth, Status
 from blockdot.vectors import Vector, inner
-
-
-class GradientDescentState(NamedTuple):
-    """A point, its value and its gradient."""
-
-    w: Vector
-    value: float
-    grad: Vector
-    iteration: int
-    evaluations: int
-    status: Status | None = None
 
 
 @dataclass(frozen=True)
@@ -48,16 +37,16 @@ class GradientDescent:
     def __post_init__(self) -> None:
         _require_positive("GradientDescent", "step_size", self.step_size)
 
-    def init(self, objective: Smooth, w: Vector) -> GradientDescentState:
+    def init(self, objective: Smooth, w: Vector) -> PointState:
         value, grad = objective.value_and_grad(w)
-        return GradientDescentState(w, float(value), grad, iteration=0, evaluations=1)
+        return PointState(w, float(value), grad, iteration=0, evaluations=1)
 
-    def step(self, objective: Smooth, state: GradientDescentState) -> GradientDescentState:
+    def step(self, objective: Smooth, state: PointState) -> PointState:
         w = state.w - self.step_size * state.grad
         if np.array_equal(w, state.w):
             return state._replace(status=Status.STALLED)
         value, grad = objective.value_and_grad(w)
-        return GradientDescentState(w, float(value), grad, state.iteration + 1, state.evaluations + 1)
+        return PointState(w, float(value), grad, state.iteration + 1, state.evaluations + 1)
 
 
 class BacktrackingState(NamedTuple):

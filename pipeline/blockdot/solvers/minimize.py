@@ -79,6 +79,17 @@ class State(Protocol):
         ...
 
 
+class PointState(NamedTuple):
+    """A point, its value and its gradient: the state of a solver that learns nothing on the way."""
+
+    w: Vector
+    value: float
+    grad: Vector
+    iteration: int
+    evaluations: int
+    status: Status | None = None
+
+
 Objective_contra = TypeVar("Objective_contra", contravariant=True)
 Objective = TypeVar("Objective")
 S = TypeVar("S", bound=State)

@@ -10,12 +10,12 @@ of the directions that solve the system (Nocedal & Wright, *Numerical Optimizati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blockdot.solvers.minimize import Status
+from blockdot.solvers.minimize import PointState, Status
 from blockdot.solvers.newton import SmoothAlong, advance
 from blockdot.vectors import Cholesky, Vector, solve_by_eigenvalues
 
@@ -26,17 +26,6 @@ class WithHessian(SmoothAlong, Protocol):
     def hessian(self, w: Vector, /) -> NDArray[np.float64]: ...
 
 
-class NewtonCholeskyState(NamedTuple):
-    """A point, its value and its gradient."""
-
-    w: Vector
-    value: float
-    grad: Vector
-    iteration: int
-    evaluations: int
-    status: Status | None = None
-
-
 @dataclass(frozen=True)
 class NewtonCholesky:
     """Newton steps by Cholesky factors; memory grows with the square of the number of parameters."""
@@ -44,11 +33,11 @@ class NewtonCholesky:
     name: ClassVar[str] = "Newton-Cholesky"
     needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad", "value_along", "hessian"})
 
-    def init(self, objective: WithHessian, w: Vector) -> NewtonCholeskyState:
+    def init(self, objective: WithHessian, w: Vector) -> PointState:
         value, grad = objective.value_and_grad(w)
-        return NewtonCholeskyState(w, float(value), grad, iteration=0, evaluations=1)
+        return PointState(w, float(value), grad, iteration=0, evaluations=1)
 
-    def step(self, objective: WithHessian, state: NewtonCholeskyState) -> NewtonCholeskyState:
+    def step(self, objective: WithHessian, state: PointState) -> PointState:
         hessian = objective.hessian(state.w)
         factor = Cholesky.of(hessian)
         direction = solve_by_eigenvalues(hessian, -state.grad) if factor is None else factor.solve(-state.grad)
@@ -56,4 +45,4 @@ class NewtonCholesky:
         if isinstance(found, Status):
             return state._replace(evaluations=state.evaluations + 1, status=found)
         evaluations = state.evaluations + 1 + found.evaluations
-        return NewtonCholeskyState(found.w, found.value, found.grad, state.iteration + 1, evaluations)
+        return PointState(found.w, found.value, found.grad, state.iteration + 1, evaluations)

@@ -184,7 +184,8 @@ class Run:
             made = self._fitted()
             self.directory.write_receipt("fit", key, made)
         record = load_model(self.directory.model).info.fit
-        bound = "" if record.gap_bound is None else f", at most {record.gap_bound:.2g} above the minimum"
+        known = record.gap_bound is not None and record.gap_bound < abs(record.value)  # else it says nothing
+        bound = f", at most {record.gap_bound:.2g} above the minimum" if known else ""
         self.reporter.say(f"fit: {record.solver} {record.message}; objective {record.value:.10g}{bound}")
         if self.strict and record.status != "converged":
             raise NotConvergedError(

@@ -19,7 +19,9 @@ from blockdot.blocks.memo import Memo
 from blockdot.blocks.numbering import pack
 from blockdot.errors import DataError
 
-TILE_ROWS = 16_384  # z, u and the rows' targets of a tile stay in the second-level cache between the loops
+TILE_ROWS = (
+    32_768  # few calls a pass, and z, u and the targets of a tile still fit the second-level cache (docs/design.md)
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,7 +75,7 @@ class NewtonCG:
     """
 
     forcing: float = 0.1
-    patience: int = 6
+    patience: int = 5
     head: int = 1024
     max_products: int = 250
 

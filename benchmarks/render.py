@@ -17,13 +17,13 @@ except where a peer can only penalise it. They are compared by the **time to a r
 where their own stopping rules end: each has a ladder of settings from loose to tight, and its time to a gap is the
 smallest median time of a setting that gets there (in its worst run). F is computed by the harness from each system's
 w and b, with NumPy and SciPy in float64; F* is the smallest F of any run of any system, a tight blockdot fit among
-them. Each run is a process of its own that first fits 1,000 rows, so that nothing is compiled on the clock (Vowpal
-Wabbit needs no such fit). The clock covers the fit alone; converting the rows to a system's own input is timed apart.
-BLAS has one thread, OpenMP one for each core where a system gains from it. Rounds alternate the systems; a setting that
-takes more than {ONCE_ABOVE:g} s is run once, and one that takes more than the limit is ended. Peak memory is that of
-the whole process, the rows as loaded included. In the tables, > t means that no setting that ended got there and that
-a tighter one was ended by the limit t (how near it had come is not known), < a ratio against such a limit, and — that
-the tightest setting of the ladder did not get there."""
+them. Each run is a process of its own that first fits 1,000 rows tightly, so that nothing is compiled or imported on
+the clock (Vowpal Wabbit needs no such fit). The clock covers the fit alone; converting the rows to a system's own input
+is timed apart. BLAS has one thread, OpenMP one for each core where a system gains from it. Rounds alternate the
+systems; a setting that takes more than {ONCE_ABOVE:g} s is run once, and one that takes more than the limit is ended.
+Peak memory is that of the whole process, the rows as loaded included. In the tables, > t means that no setting that
+ended got there and that a tighter one was ended by the limit t (how near it had come is not known), < a ratio against
+such a limit, and — that the tightest setting of the ladder did not get there."""
 
 
 def document(results: dict[str, Any]) -> str:

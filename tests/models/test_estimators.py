@@ -18,7 +18,27 @@ A9A = Path(__file__).parents[3] / "shared/data/svmlight/a9a"
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks([bd.LinearRegression(), bd.LogisticRegression()])
+@parametrize_with_checks(
+    [
+        bd.LinearRegression(),
+        bd.LinearRegression(alpha=0.01, l1_ratio=0.5, standardize=True),
+        bd.HuberRegressor(),
+        bd.QuantileRegressor(alpha=0.01),
+        bd.LinearSVR(alpha=0.01),
+        bd.PoissonRegressor(alpha=0.01),
+        bd.GammaRegressor(alpha=0.01),
+        bd.TweedieRegressor(power=1.5, alpha=0.01),
+        bd.GeneralizedLinearRegressor(),
+        bd.LogisticRegression(),
+        bd.LogisticRegression(multi_class="one-vs-rest"),
+        bd.LinearSVC(alpha=0.01),
+        bd.LinearSVC(alpha=0.01, loss="hinge"),
+        bd.LogisticRegressionCV(n_alphas=5, cv=3),
+        bd.ElasticNetCV(n_alphas=5, cv=3),
+        bd.PoissonRegressorCV(n_alphas=5, cv=3),
+        bd.TweedieRegressorCV(n_alphas=5, cv=3),
+    ]
+)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 

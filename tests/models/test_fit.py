@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 import blockdot as bd
 from blockdot.models.fit import Recipe, fit
-from blockdot.models.model import LOSSES
+from blockdot.models.kinds import KINDS, Kind
 
 
 def rows(n=600, d=2000, a_row=12, seed=0):
@@ -43,7 +43,7 @@ def test_auto_is_lbfgs_for_a_loss_without_a_second_derivative(monkeypatch):
     class Once:
         value_and_grad = staticmethod(bd.Squared().value_and_grad)
 
-    monkeypatch.setitem(LOSSES, "squared", Once())
+    monkeypatch.setitem(KINDS, "squared", Kind(Once, "numbers"))
     X, y = rows(seed=5)
     model, result = fit(bd.Dataset.from_arrays(X, y), Recipe("squared", alpha=0.1, max_iter=500), bd.ThreadPool(2))
     assert result.converged

@@ -58,21 +58,6 @@ def test_the_logistic_loss_is_exact_where_an_exponential_would_overflow():
     assert bd.Logistic().hess_dot(y, z, 1.0, np.ones(4)).tolist() == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("step", [0.1, 1.0, 30.0])
-def test_the_prox_of_l2_by_its_definition(step):
-    rng = np.random.default_rng(2)
-    penalty, layout, v = bd.L2(0.7), bd.Linear().layout, rng.normal(size=6)
-    w = penalty.prox(v, step, layout)
-
-    def moreau(x):
-        return 0.5 * np.sum((x - v) ** 2) + step * penalty.value(x, layout)
-
-    assert w[-1] == v[-1]
-    for _ in range(50):
-        assert moreau(w) <= moreau(w + rng.normal(size=6) * 1e-3)
-    np.testing.assert_allclose(w - v + step * penalty.grad(w, layout), 0, atol=1e-14)
-
-
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("weights", [True, False])

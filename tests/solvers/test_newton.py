@@ -44,7 +44,7 @@ class Smooth:
     def sampled_hessian(self, w, m):
         self.asked.append("sampled_hessian")
         head = np.arange(min(m, len(w)))
-        return head, self.functions[2](w)[np.ix_(head, head)]
+        return [(head, self.functions[2](w)[np.ix_(head, head)])]
 
 
 def logistic(seed, decades=0.0, alpha=1e-3, rows=400, columns=30):

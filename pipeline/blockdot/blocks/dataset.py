@@ -51,6 +51,8 @@ class EncodedSource:
     labels: tuple[float, ...]
     where: str = "y"
     """What the labels are of, for messages."""
+    factors: tuple[float, ...] | None = None
+    """What the weight of each label's rows is multiplied by; None for 1."""
 
     @property
     def n_blocks(self) -> int:
@@ -73,7 +75,11 @@ class EncodedSource:
                 f"{self.where}: block {index}, row {row}: found the label {block.y[row]:g}, needed one of {known}; "
                 "label these rows as the training data are labelled"
             )
-        return replace(block, y=place.astype(np.float64))
+        weight = block.sample_weight
+        if self.factors is not None:
+            factor = np.asarray(self.factors)[place]
+            weight = factor if weight is None else weight * factor
+        return replace(block, y=place.astype(np.float64), sample_weight=weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,14 +223,14 @@ class Dataset:
         """How many blocks the rows are cut into."""
         return self.source.n_blocks
 
-    def encoded(self, labels: tuple[float, ...]) -> Dataset:
-        """The same rows with y replaced by its place 0, 1, … among ``labels``."""
+    def encoded(self, labels: tuple[float, ...], factors: tuple[float, ...] | None = None) -> Dataset:
+        """The same rows with y replaced by its place 0, 1, … among ``labels``, weights times the label's factor."""
         if not self.has_y:
             raise DataError(
                 f"{self.path or 'these rows'}: there are no targets y; ingest them with a label, or hand y in"
             )
         places = tuple(float(i) for i in range(len(labels)))
-        return replace(self, source=EncodedSource(self.source, labels, str(self.path or "y")), labels=places)
+        return replace(self, source=EncodedSource(self.source, labels, str(self.path or "y"), factors), labels=places)
 
     def save(self, path: str | Path) -> Dataset:
         """Write the blocks as a store at ``path`` and open it."""

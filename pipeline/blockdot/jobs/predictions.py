@@ -3,7 +3,8 @@
     file, line      where the row stands in the raw files (from 1); for arrays ``line`` is the place of the row, from 0
     label           the row's label, where it has one
     prediction      the class, or the number that a regression expects
-    probability     of the second class; for classifiers
+    probability     of the second class; of more than two classes one column each, ``probability_CLASS``
+    score           z, for a classifier that knows no probabilities
 
 The parts are collected beside the directory under a key of their inputs. A run that was cut off goes on with the parts
 that are there; another key starts afresh. The directory gets its name when the manifest is in it.
@@ -63,13 +64,18 @@ class ScorePass:
             columns["line"] = pa.array(block.row_id & ((1 << LINE_BITS) - 1))
         if block.y is not None:
             columns["label"] = pa.array(self._named(block.y))
-        mean = self.model.loss.predict(z)
+        columns["prediction"] = pa.array(self.model.decide(z))
         if self.model.is_classifier:
-            columns["prediction"] = pa.array(self.model.class_labels[(z > 0).astype(np.intp)])
-            columns["probability"] = pa.array(mean)
-        else:
-            columns["prediction"] = pa.array(mean)
+            columns |= self._certainty(z)
         return pa.table(columns)
+
+    def _certainty(self, z: Vector) -> dict[str, pa.Array]:
+        if not self.model.has_probabilities:
+            return {"score": pa.array(z)}
+        p = self.model.probabilities(z)
+        if z.ndim == 1:
+            return {"probability": pa.array(p[:, 1])}
+        return {f"probability_{c}": pa.array(p[:, i]) for i, c in enumerate(self.model.class_labels)}
 
     def _named(self, y: Vector) -> NDArray[np.generic]:
         """The labels as the raw files have them."""

@@ -28,8 +28,11 @@ from blockdot.jobs.predictions import verified, write_predictions
 from blockdot.jobs.run_directory import RunDirectory, as_json, digest_of, file_digest
 from blockdot.jobs.spec import Job
 from blockdot.models.evaluate import evaluate
-from blockdot.models.fit import Recipe, fit
+from blockdot.models.fit import fit
+from blockdot.models.folds import HashedFolds
 from blockdot.models.model import MODEL, Model, load_model
+from blockdot.models.path import Grid, fit_path
+from blockdot.models.recipe import Recipe
 from blockdot.solvers import State
 
 logger = logging.getLogger(__name__)
@@ -186,12 +189,15 @@ class Run:
         record = load_model(self.directory.model).info.fit
         known = record.gap_bound is not None and record.gap_bound < abs(record.value)  # else it says nothing
         bound = f", at most {record.gap_bound:.2g} above the minimum" if known else ""
+        if self.job.model.is_path:
+            self.reporter.say(f"fit: cross-validation chose alpha = {record.alpha:.6g}")
         self.reporter.say(f"fit: {record.solver} {record.message}; objective {record.value:.10g}{bound}")
         if self.strict and record.status != "converged":
             raise NotConvergedError(
                 f"the fit did not converge: {record.message}; raise solver.max_iter, or loosen solver.tol"
             )
         return dict(made) | {
+            "alpha": record.alpha,
             "solver": record.solver,
             "status": record.status,
             "iterations": record.iterations,
@@ -210,9 +216,16 @@ class Run:
     def _fit_model(self, train: Dataset) -> None:
         table, solver = self.job.model, self.job.solver
         recipe = Recipe(
-            "logistic" if table.kind == "logistic" else "squared",
+            table.loss,
+            table.options,
             alpha=table.alpha,
+            l1_ratio=table.l1_ratio,
+            lower=table.lower,
+            upper=table.upper,
             fit_intercept=table.fit_intercept,
+            standardize=table.standardize,
+            multi_class=table.multi_class or "softmax",
+            class_weight=table.class_weight,
             solver=solver.name,
             step=solver.step,
             tol=solver.tol,
@@ -223,7 +236,13 @@ class Run:
             def watch(state: State) -> None:
                 tick(state.iteration, solver.max_iter)
 
-            model, result = fit(train, recipe, self.pool, callbacks=[watch])
+            if table.is_path:
+                grid = Grid(None if table.alphas == "path" else table.alphas, table.n_alphas)
+                folds = HashedFolds(table.cv or 5)
+                model, found = fit_path(train, recipe, self.pool, grid, folds, rule=table.rule, callbacks=[watch])
+                result = found.results[found.best]
+            else:
+                model, result = fit(train, recipe, self.pool, callbacks=[watch])
         if result.status == "diverged":
             raise BlockdotError(f"the fit diverged: {result.message}; no model was written")
         model.save(self.directory.model, overwrite=True)

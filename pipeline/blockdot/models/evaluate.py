@@ -1,18 +1,20 @@
-"""Exact metrics of a model on a data set, by one pass and one sum over blocks."""
+"""Exact metrics of a model on a data set, by one pass and one sum over blocks (two for D², which needs the mean)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.tree import Pool
 from blockdot.errors import StoreError
-from blockdot.models.metrics import ClassificationSums, Metrics, RegressionSums
+from blockdot.models.metrics import ClassificationSums, Metrics, MulticlassSums, RegressionSums
 from blockdot.models.model import Model
-from blockdot.objective.losses import Loss
-from blockdot.objective.passes import raw, targets
+from blockdot.objective.passes import raw, targets, weights
 from blockdot.objective.predictors import Predictor
 from blockdot.vectors import Vector
 
@@ -32,19 +34,63 @@ class ClassificationPass:
 
 
 @dataclass(frozen=True)
-class RegressionPass:
-    """The sums that metrics of a regression are made of."""
+class ModelPass:
+    """What passes share that need more of a model than its predictor."""
 
-    predictor: Predictor
-    loss: Loss
+    model: Model
 
     @property
     def layout(self) -> Layout:
-        return self.predictor.layout
+        return self.model.predictor.layout
+
+
+class MulticlassPass(ModelPass):
+    """The sums that metrics of a classifier of several classes are made of."""
+
+    def __call__(self, block: Block, w: Vector) -> MulticlassSums:
+        p = self.model.probabilities(raw(self.model.predictor, block, w))
+        return MulticlassSums.of(targets(block), p, block.sample_weight)
+
+
+class RegressionPass(ModelPass):
+    """The sums that metrics of a regression are made of."""
 
     def __call__(self, block: Block, w: Vector) -> RegressionSums:
-        prediction = self.loss.predict(raw(self.predictor, block, w))
+        prediction = self.model.loss.predict(raw(self.model.predictor, block, w))
         return RegressionSums.of(targets(block), prediction, block.sample_weight)
+
+
+@dataclass(frozen=True)
+class DevianceSum:
+    """Σ s, and twice the log likelihood that is missing to a perfect fit."""
+
+    weight: float
+    deviance: float
+
+    def __add__(self, other: DevianceSum) -> DevianceSum:
+        return DevianceSum(self.weight + other.weight, self.deviance + other.deviance)
+
+
+class DeviancePass(ModelPass):
+    """The deviance of a GLM."""
+
+    def __call__(self, block: Block, w: Vector) -> DevianceSum:
+        loss: Any = self.model.loss
+        mean = loss.predict(raw(self.model.predictor, block, w))
+        return DevianceSum(block.weight, loss.deviance(targets(block), mean, weights(block)))
+
+
+@dataclass(frozen=True)
+class NullDeviancePass:
+    """The deviance of one mean for all rows."""
+
+    loss: Any
+    mean: float
+    layout: Layout = field(default_factory=Layout)
+
+    def __call__(self, block: Block) -> DevianceSum:
+        y = targets(block)
+        return DevianceSum(block.weight, self.loss.deviance(y, np.full(len(y), self.mean), weights(block)))
 
 
 def evaluate(model: Model, data: Dataset, pool: Pool) -> Metrics:
@@ -54,12 +100,30 @@ def evaluate(model: Model, data: Dataset, pool: Pool) -> Metrics:
     """
     w = model.parameters(data)
     if model.info.labels is None:
-        with data.on(pool) as blocks:
-            return blocks.sum(RegressionPass(model.predictor, model.loss), w).finish()
+        return _of_regression(model, data, pool, w)
     if data.classes is not None and model.info.classes is not None and data.classes != model.info.classes:
         raise StoreError(
             f"{data.path or 'this data set'} has the classes {', '.join(data.classes)}, the model "
             f"{', '.join(model.info.classes)}; ingest the raw files with the model's feature spec"
         )
     with data.encoded(model.info.labels).on(pool) as blocks:
-        return blocks.sum(ClassificationPass(model.predictor), w).finish()
+        if model.outputs is not None:
+            return blocks.sum(MulticlassPass(model), w).finish()
+        metrics = blocks.sum(ClassificationPass(model.predictor), w).finish()
+    if not model.has_probabilities:
+        del metrics["log_loss"]  # a score is no log odds
+    return metrics
+
+
+def _of_regression(model: Model, data: Dataset, pool: Pool, w: Vector) -> Metrics:
+    with data.on(pool) as blocks:
+        sums = blocks.sum(RegressionPass(model), w)
+        metrics = sums.finish()
+        if not callable(getattr(model.loss, "deviance", None)):
+            return metrics
+        found = blocks.sum(DeviancePass(model), w)
+        null = blocks.sum(NullDeviancePass(model.loss, sums.targets.mean))
+    if found.weight > 0.0:
+        metrics["deviance"] = found.deviance / found.weight
+        metrics["d2"] = 1.0 - found.deviance / null.deviance if null.deviance > 0.0 else None
+    return metrics

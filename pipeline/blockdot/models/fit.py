@@ -1,106 +1,47 @@
-"""From a data set and an objective's parts to a fitted model: the one way, for estimators and for jobs.
+"""From a data set and a recipe to a fitted model: the one way, for estimators and for jobs.
 
-F(w, b) = (1/S) Σ s ℓ(y, x·w + b + o) + α/2 ‖w‖²
+1. the targets: classes become 0, 1, …; what the loss cannot take is refused       (targets.py)
+2. the objective: loss, predictor, penalty, and standardisation as a change of variables
+3. the solver, from w = 0, from the constant model, or from another model          (recipe.py)
+4. the model, its coefficients in the units of the data                             (model.py)
+
+A loss that has a kink (hinge, pinball) is minimised through smooth ones, each ten times nearer to it and started where
+the last one ended, until what is left of the smoothing is below ``tol`` of the value: a bound that is certain.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
-from blockdot.blocks.layout import Layout
+from blockdot.blocks.sums import Blocks
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
-from blockdot.models.model import LOSSES, Fit, Model, ModelInfo
+from blockdot.models.kinds import make_loss
+from blockdot.models.model import Fit, Model, ModelInfo
+from blockdot.models.recipe import AnySolver, Recipe
+from blockdot.models.targets import Tally, class_factors, class_labels, tally
 from blockdot.objective.certificate import gap_bound
+from blockdot.objective.losses import Loss, Squared
 from blockdot.objective.objective import Objective
-from blockdot.objective.passes import Partial, targets, weights
-from blockdot.objective.penalties import L2
 from blockdot.objective.predictors import Linear
-from blockdot.solvers import (
-    LBFGS,
-    Backtracking,
-    GradientDescent,
-    NewtonCG,
-    NewtonCholesky,
-    Result,
-    State,
-    Status,
-    minimize,
-)
-from blockdot.vectors import Vector
+from blockdot.objective.scaling import AsIs, standardized
+from blockdot.solvers import NewtonCG, Result, State, Status, minimize
+from blockdot.vectors import Vector, norm
 
 logger = logging.getLogger(__name__)
 
-# A Hessian of more features is not made as a matrix: its factor alone would cost more than the products do.
-_FEW_FEATURES = 1024
-# Nor where rows are longer: the matrix costs the square of the non-zeros of a row, a product twice their number.
-_SHORT_ROWS = 128
-
-SOLVERS = ("auto", "newton-cg", "newton-cholesky", "lbfgs", "gradient-descent")
-AnySolver = NewtonCG | NewtonCholesky | LBFGS | GradientDescent | Backtracking
 Callback = Callable[[State], bool | None]
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """What to fit and how. ``step`` is a fixed step for gradient descent; without it the step is searched."""
-
-    loss: Literal["logistic", "squared"]
-    alpha: float = 1e-6
-    fit_intercept: bool = True
-    solver: str = "auto"
-    step: float | None = None
-    tol: float = 1e-6
-    max_iter: int = 100
-
-    def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
-            raise SpecError(f"solver is {self.solver!r}; needed one of {', '.join(SOLVERS)}")
-        if self.step is not None and self.solver != "gradient-descent":
-            raise SpecError(f"step goes with solver = 'gradient-descent', not with {self.solver!r}: remove it")
-
-    def make_solver(self, data: Dataset) -> tuple[AnySolver, str]:
-        """The solver that the recipe names, or the one that suits the data, and the reason."""
-        if self.solver == "auto":
-            return _choose(data, LOSSES[self.loss])
-        descent = Backtracking() if self.step is None else GradientDescent(self.step)
-        named: dict[str, AnySolver] = {
-            "newton-cg": NewtonCG(),
-            "newton-cholesky": NewtonCholesky(),
-            "lbfgs": LBFGS(),
-            "gradient-descent": descent,
-        }
-        return named[self.solver], "as asked for"
-
-
-def _choose(data: Dataset, loss: object) -> tuple[AnySolver, str]:
-    """The solver: by the Hessian where there is one, factored where it is small and cheap to make, else by products."""
-    if not callable(getattr(loss, "hess_dot", None)):
-        return LBFGS(), f"the loss {type(loss).__name__} has a gradient and no second derivative"
-    k, a_row = len(data.table), data.nnz / max(data.n_rows, 1)
-    if k <= _FEW_FEATURES and a_row <= _SHORT_ROWS:
-        return NewtonCholesky(), f"{k:,} features occur: their Hessian is a small matrix, made in one pass"
-    if k <= _FEW_FEATURES:
-        return NewtonCG(), f"rows have {a_row:,.0f} non-zeros: products with the Hessian are cheaper than its matrix"
-    return NewtonCG(), f"{k:,} features occur: the Hessian is used by products, never made"
-
-
-@dataclass(frozen=True)
-class TargetSum:
-    """Σ s and Σ s y."""
-
-    layout: Layout = field(default_factory=Layout)
-
-    def __call__(self, block: Block) -> Partial:
-        return Partial(block.weight, float(np.sum(weights(block) * targets(block))))
+_SMOOTHER = 10.0  # how much nearer to the kink each smooth loss is
+_MOST_SMOOTH = 13  # of them: the last is nearer than rounding
 
 
 def fit(
@@ -111,103 +52,235 @@ def fit(
     Parameters
     ----------
     data
-        Rows with targets; for the logistic loss with exactly two labels, of which the larger is the positive class.
+        Rows with targets. For a loss of two classes exactly two labels, of which the larger is the positive class.
     pool
         Where to work: the result has the same bits for any.
     start
         A model to start from; its features may be others.
 
-    Raises DataError for rows without targets, and for one class only or more than two.
+    Raises DataError for rows without targets, targets that the loss cannot take, and one class only.
+    """
+    with settled(data, recipe, pool) as (blocks, case):
+        problem = _Problem.of(data, case.recipe, make_loss(case.recipe.loss, case.recipe.options), blocks)
+        w0, grad_scale = problem.start(case.found, start)
+        result, bound = _minimized(problem, case.found, w0, grad_scale, callbacks)
+    objective = problem.objective
+    w = objective.scaling.outward(result.w, objective.layout)
+    outputs = getattr(objective.loss, "outputs", None)
+    return case.model(w, outputs, case.record(problem.solver.name, result, bound)), result
+
+
+@contextmanager
+def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks, Settled]]:
+    """The blocks with their classes encoded and weighed, and what is settled about the fit; DataError if it cannot be.
+
+    Raises DataError for rows without targets, targets that the loss cannot take, and one class only.
     """
     if not data.has_y or data.n_rows == 0:
         raise DataError(f"{data.path or 'this data set'} has {data.n_rows} rows and no targets to learn from")
-    if recipe.loss == "squared" and data.classes is not None:
-        raise DataError(
-            f"{data.path or 'y'} has text labels ({', '.join(data.classes[:5])}); a regression needs numbers: "
-            "fit a logistic model, or name a numeric label"
-        )
-    labels = two_labels(data) if recipe.loss == "logistic" else None
-    training = data if labels is None else data.encoded(labels)
-    with training.on(pool) as blocks:
-        mean = blocks.sum(TargetSum())
-        if labels is not None and not 0 < mean.value < mean.weight:
-            raise DataError(f"{data.path or 'y'}: all the weight lies on one class; needed rows of both that count")
-        objective = Objective(LOSSES[recipe.loss], Linear(recipe.fit_intercept), L2(recipe.alpha), blocks)
-        solver, reason = recipe.make_solver(data)
-        logger.info("solver %s: %s", solver.name, reason)
-        result = _minimize(objective, recipe, solver, _start(start, data, recipe), callbacks)
-        diverged = result.status is Status.DIVERGED
-        bound = None if diverged else gap_bound(objective, result.w, result.state.grad)
-    how = _Ending(solver.name, result, bound if bound is not None and math.isfinite(bound) else None)
-    return _model(data, recipe, labels, mean.value / mean.weight, how), result
+    recipe, labels = _by_classes(recipe, data)
+    loss = make_loss(recipe.loss, recipe.options)
+    with _encoded(data, recipe, labels, pool).on(pool) as blocks:
+        found = tally(data, blocks, loss, 0 if labels is None else len(labels))
+        yield blocks, Settled(data, recipe, labels, found)
 
 
-def _start(model: Model | None, data: Dataset, recipe: Recipe) -> Vector | None:
-    if model is None:
-        return None
-    coef = model.parameters(data)[: len(data.table)]
-    return np.append(coef, model.intercept) if recipe.fit_intercept else coef
+def _by_classes(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...] | None]:
+    """The recipe with the loss that the number of classes asks for, and the labels."""
+    if recipe.loss == "logistic" and data.labels is not None and len(data.labels) > 2:
+        recipe = replace(recipe, loss=recipe.multi_class)
+    labels = class_labels(data, recipe.loss)
+    if recipe.loss in ("softmax", "one-vs-rest"):
+        assert labels is not None
+        recipe = replace(recipe, options={**recipe.options, "outputs": len(labels)})
+    return recipe, labels
 
 
-def two_labels(data: Dataset) -> tuple[float, ...]:
-    """The two labels of a binary data set, ascending."""
-    where = data.path or "y"
-    if data.labels is None:
-        raise DataError(f"{where} has more than 256 distinct labels; a classifier of two classes needed 2")
-    if len(data.labels) != 2:
-        found = ", ".join(f"{label:g}" for label in data.labels[:5])
-        reason = "one class only" if len(data.labels) == 1 else f"{len(data.labels)} classes"
-        raise DataError(f"{where} has {reason} (labels: {found}); needed exactly 2 to tell apart")
-    return data.labels
-
-
-def _minimize(
-    objective: Objective, recipe: Recipe, solver: AnySolver, w0: Vector | None, callbacks: Sequence[Callback]
-) -> Result[Any]:
-    scale = None
-    if w0 is not None:  # the reference of the stopping rule is the gradient at 0, wherever the fit starts
-        _, gradient = objective.value_and_grad(objective.zeros())
-        scale = float(np.sqrt(np.sum(gradient**2)))
-    start = objective.zeros() if w0 is None else w0
-    any_solver: Any = solver
-    return minimize(
-        objective, any_solver, start, tol=recipe.tol, max_iter=recipe.max_iter, grad_scale=scale, callbacks=callbacks
-    )
+def _encoded(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, pool: Pool) -> Dataset:
+    if labels is None:
+        return data
+    encoded = data.encoded(labels)
+    if recipe.class_weight is None:
+        return encoded
+    with encoded.on(pool) as blocks:
+        weight = tally(data, blocks, Squared(), len(labels)).classes
+    names = labels if data.classes is None else data.classes
+    return data.encoded(labels, class_factors(recipe.class_weight, labels, names, weight))
 
 
 @dataclass(frozen=True)
-class _Ending:
-    """How a minimisation ended."""
+class _Problem:
+    """An objective that is to be minimised, with what it was made of."""
 
-    solver: str
-    result: Result[Any]
-    gap_bound: float | None
+    data: Dataset
+    recipe: Recipe
+    objective: Objective
+    solver: AnySolver
+
+    @classmethod
+    def of(cls, data: Dataset, recipe: Recipe, loss: Loss, blocks: Blocks) -> _Problem:
+        scaling = standardized(blocks, centre=recipe.fit_intercept) if recipe.standardize else AsIs()
+        predictor = Linear(recipe.fit_intercept, getattr(loss, "outputs", None))
+        objective = Objective(loss, predictor, recipe.make_penalty(data, scaling), blocks, scaling)
+        solver, reason = recipe.make_solver(objective, data)
+        logger.info("solver %s: %s", solver.name, reason)
+        return cls(data, recipe, objective, solver)
+
+    def start(self, found: Tally, model: Model | None) -> tuple[Vector, float | None]:
+        """Where to start, and the gradient norm that the stopping rule refers to; None for that at the start.
+
+        The reference is the gradient at 0, wherever the fit starts. For a GLM, whose mean may not exist there, it is
+        the gradient at the constant model, and at least √(Σ s y²/S) |μ'|/V(μ) there: the gradient of a feature that is
+        all ones if all of y were unexplained.
+        """
+        objective = self.objective
+        origin = self._constant(found)
+        floor = self._score_scale(found)
+        if model is None and floor is None:
+            return origin, None
+        _, gradient = objective.value_and_grad(origin)
+        residual = gradient if objective.term is None else objective.term.residual(origin, gradient)
+        scale = max(norm(residual), floor or 0.0)
+        w0 = origin if model is None else objective.scaling.inward(self._parameters(model), objective.layout)
+        return w0, scale if 0.0 < scale < math.inf else None
+
+    def _score_scale(self, found: Tally) -> float | None:
+        loss: Any = self.objective.loss
+        if not callable(getattr(loss, "targets_start", None)):
+            return None
+        mean = np.array([found.mean])
+        slope = abs(float(loss.link.d1(loss.link.link(mean))[0])) / float(loss.variance(mean)[0])
+        scale = math.sqrt(found.squares / found.weight) * slope
+        return scale if math.isfinite(scale) else 0.0
+
+    def _parameters(self, model: Model) -> Vector:
+        """Another model's parameters, in the layout of this objective; an intercept that it lacks is 0."""
+        objective = self.objective
+        if model.outputs != getattr(objective.loss, "outputs", None):
+            raise SpecError(
+                f"the model to start from has {model.outputs or 1} outputs, this one {objective.layout.width}: "
+                "start from a model of the same classes, or from none"
+            )
+        w, size, tail = model.parameters(self.data), objective.size, objective.layout.tail
+        return np.concatenate([w[: size - tail], model.tail if tail and len(model.tail) else np.zeros(tail)])
+
+    def _constant(self, found: Tally) -> Vector:
+        """w = 0, with the best intercept for a GLM; rows outside of the loss's domain are left by a first guess."""
+        objective, loss = self.objective, self.objective.loss
+        origin = objective.zeros()
+        if callable(getattr(loss, "targets_start", None)):
+            if self.recipe.fit_intercept:
+                origin[-1] = loss.start_z(found.mean)  # type: ignore[attr-defined]
+            elif not math.isfinite(objective.value(origin)):
+                guess = replace(objective, loss=_Working(loss))
+                return minimize(guess, NewtonCG(), origin, max_iter=20).w
+        return origin
 
 
-def _model(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, mean: float, ending: _Ending) -> Model:
-    k, result = len(data.table), ending.result
-    order = np.argsort(data.table.ids)
-    record = Fit(
-        alpha=recipe.alpha,
-        solver=ending.solver,
-        status=str(result.status),
-        message=result.message,
-        iterations=result.iterations,
-        value=result.value,
-        relative_grad_norm=result.relative_grad_norm,
-        grad_norm=result.grad_norm,
-        gap_bound=ending.gap_bound,
-        rows=data.n_rows,
-        store=data.digest,
-    )
-    info = ModelInfo(
-        loss=recipe.loss,
-        intercept=recipe.fit_intercept,
-        n_features=data.n_features,
-        labels=labels,
-        classes=None if labels is None else data.classes,
-        target_mean=mean,
-        features=data.features,
-        fit=record,
-    )
-    return Model(info, data.table.ids[order], result.w[:k][order], result.w[k:])
+@dataclass(frozen=True)
+class _Working:
+    """Least squares on the link of the targets, moved inside of its domain: the first step of IRLS.
+
+    McCullagh & Nelder, *Generalized Linear Models*, 2nd ed. (1989), section 2.5.
+    """
+
+    loss: Any
+
+    def value(self, y: Vector, z: Vector, s: Vector | float) -> float:
+        return Squared().value(self._z(y), z, s)
+
+    def value_and_grad(self, y: Vector, z: Vector, s: Vector | float) -> tuple[float, Vector]:
+        return Squared().value_and_grad(self._z(y), z, s)
+
+    def hess_dot(self, y: Vector, z: Vector, s: Vector | float, u: Vector) -> Vector:
+        return Squared().hess_dot(y, z, s, u)
+
+    def predict(self, z: Vector) -> Vector:
+        return z
+
+    def _z(self, y: Vector) -> Vector:
+        return np.asarray(self.loss.link.link(self.loss.targets_start(y)))
+
+
+def _minimized(
+    problem: _Problem, found: Tally, w0: Vector, grad_scale: float | None, callbacks: Sequence[Callback]
+) -> tuple[Result[Any], float | None]:
+    """The minimum, and a bound of how far above the least value of the loss as it was named it is."""
+    recipe, solver = problem.recipe, problem.solver
+    any_solver: Any = solver
+    passes, iterations, result, objective = 0, 0, None, problem.objective
+    for loss in _ever_nearer(objective.loss, found, recipe):
+        objective = replace(objective, loss=loss)
+        result = minimize(
+            objective, any_solver, w0, tol=recipe.tol, max_iter=max(recipe.max_iter - iterations, 0),
+            grad_scale=grad_scale, callbacks=callbacks,
+        )  # fmt: skip
+        passes, iterations, w0 = passes + result.evaluations, iterations + result.iterations, result.w
+        bias = getattr(loss, "bias_bound", 0.0)
+        if not result.converged or bias <= recipe.tol * abs(result.value):
+            break
+    assert result is not None
+    result = replace(result, iterations=iterations, evaluations=passes)
+    if result.status is Status.DIVERGED:
+        return result, None
+    bound = gap_bound(objective, result.w, result.state.grad)
+    return result, None if bound is None or not math.isfinite(bound) else bound + bias
+
+
+def _ever_nearer(loss: Any, found: Tally, recipe: Recipe) -> Iterator[Loss]:
+    """The loss itself; for one that has a kink and names no smoothing of its own, smooth ones ever nearer to it."""
+    if not hasattr(loss, "smoothing") or "smoothing" in recipe.options:
+        yield loss
+        return
+    widest = found.deviation if found.deviation > 0.0 else 1.0
+    for i in range(_MOST_SMOOTH):
+        yield replace(loss, smoothing=widest / _SMOOTHER**i)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is settled of a fit before a solver begins: the recipe by the classes, the labels, the tally of y."""
+
+    data: Dataset
+    recipe: Recipe
+    labels: tuple[float, ...] | None
+    found: Tally
+
+    def model(self, w: Vector, outputs: int | None, record: Fit) -> Model:
+        """The model of the parameters ``w``, which are in the units of the data."""
+        data, recipe = self.data, self.recipe
+        info = ModelInfo(
+            loss=recipe.loss,
+            options=dict(recipe.options),
+            intercept=recipe.fit_intercept,
+            n_features=data.n_features,
+            labels=self.labels,
+            classes=None if self.labels is None else data.classes,
+            target_mean=self.found.mean,
+            class_shares=None if self.labels is None else self.found.shares,
+            features=data.features,
+            fit=record,
+        )
+        predictor = Linear(recipe.fit_intercept, outputs)
+        rows, tail = predictor.layout.split(w)
+        if recipe.loss == "softmax" and len(tail):
+            tail = tail - np.mean(tail)  # one number more on every class changes no probability: the sum is set to 0
+        order = np.argsort(data.table.ids)
+        return Model(info, data.table.ids[order], rows[order].reshape(predictor.z_shape(len(rows))), tail)
+
+    def record(self, solver: str, result: Result[Any], bound: float | None) -> Fit:
+        """How the fit ended."""
+        return Fit(
+            alpha=self.recipe.alpha,
+            l1_ratio=self.recipe.l1_ratio,
+            solver=solver,
+            status=str(result.status),
+            message=result.message,
+            iterations=result.iterations,
+            value=result.value,
+            relative_grad_norm=result.relative_grad_norm,
+            grad_norm=result.grad_norm,
+            gap_bound=bound,
+            rows=self.data.n_rows,
+            store=self.data.digest,
+        )

@@ -164,6 +164,39 @@ class ClassificationSums:
 
 
 @dataclass(frozen=True)
+class MulticlassSums:
+    """What log loss and accuracy of K classes need of some rows."""
+
+    rows: int
+    weight: float
+    loss: float
+    correct: float
+
+    @classmethod
+    def of(cls, y: Vector, p: Vector, weight: Vector | None = None) -> MulticlassSums:
+        """The sums of one block: classes y (0 … K−1), probabilities p (rows, K), weights (1 without)."""
+        s = np.ones(len(y)) if weight is None else weight
+        place = y.astype(np.intp)
+        own = np.maximum(p[np.arange(len(y)), place], np.finfo(np.float64).tiny)
+        correct = np.argmax(p, axis=1) == place
+        return cls(len(y), float(s.sum()), -inner(s, np.log(own)), float(s[correct].sum()))
+
+    def __add__(self, other: MulticlassSums) -> MulticlassSums:
+        return MulticlassSums(
+            self.rows + other.rows, self.weight + other.weight, self.loss + other.loss, self.correct + other.correct
+        )
+
+    def finish(self) -> Metrics:
+        """rows, weight, log_loss, accuracy."""
+        return {
+            "rows": self.rows,
+            "weight": self.weight,
+            "log_loss": _ratio(self.loss, self.weight),
+            "accuracy": _ratio(self.correct, self.weight),
+        }
+
+
+@dataclass(frozen=True)
 class RegressionSums:
     """What RMSE, MAE and R² need of some rows."""
 

@@ -1,7 +1,8 @@
 """A fitted model: parameters by feature id, and all that is needed to predict with them.
 
     DIR/model.json            loss, classes, the feature spec, how the fit ended, the checksum of the weights
-    DIR/weights.safetensors   ids (int64, ascending), coef (float64, one a feature that occurred), tail (the intercept)
+    DIR/weights.safetensors   ids (int64, ascending), coef (float64, one a feature that occurred, or K for K outputs),
+                              tail (the intercepts)
 
 Nothing is ever unpickled. A feature that did not occur when the model was fitted has the coefficient 0. The bytes
 depend on the data and the spec alone, not on the machine, the time, or the number of workers.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -29,14 +31,14 @@ from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.manifest import checksum, read_json
 from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
-from blockdot.errors import DataError, StoreError
-from blockdot.objective.losses import Logistic, Loss, Squared
+from blockdot.errors import DataError, SpecError, StoreError
+from blockdot.models.kinds import Option, kind_of, make_loss
+from blockdot.objective.losses import Loss
 from blockdot.objective.passes import Raw
 from blockdot.objective.predictors import Linear
 from blockdot.vectors import Vector
 
 MODEL, WEIGHTS = "model.json", "weights.safetensors"
-LOSSES: dict[str, Loss] = {"logistic": Logistic(), "squared": Squared()}
 
 Paths = str | Path | Sequence[str | Path]
 Rows = Dataset | sp.sparray | sp.spmatrix | ArrayLike
@@ -48,6 +50,7 @@ class Fit(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     alpha: float
+    l1_ratio: float = 0.0
     solver: str
     status: str
     message: str
@@ -69,16 +72,20 @@ class ModelInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["blockdot-model"] = "blockdot-model"
-    version: Literal[1] = 1
-    loss: Literal["logistic", "squared"]
+    version: Literal[1, 2] = 2
+    loss: str
+    options: dict[str, Option] = {}
+    """Of the loss: see kinds.py."""
     intercept: bool
     n_features: NonNegativeInt
     labels: tuple[float, ...] | None
-    """The values of y in a store that stand for 0 and 1; None for regression."""
+    """The values of y in a store that stand for 0, 1, …; None for regression."""
     classes: tuple[str, ...] | None
     """Their names, where the raw labels were text."""
     target_mean: float
-    """The weighted mean of y (of 0 and 1) in the training data: what a constant prediction would be."""
+    """The weighted mean of y (of 0, 1, …) in the training data: what a constant prediction would be."""
+    class_shares: tuple[float, ...] | None = None
+    """Each class's share of the weight of the training data; None for regression."""
     features: dict[str, Any] | None
     """How raw files become features; None for a model fitted to arrays."""
     fit: Fit
@@ -86,27 +93,37 @@ class ModelInfo(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Parameters by feature id: ``coef[i]`` belongs to ``ids[i]`` (ascending); ``tail`` is the intercept, or empty."""
+    """Parameters by feature id: ``coef[i]``, a number or K of them, belongs to ``ids[i]`` (ascending).
+
+    ``tail`` holds the intercept, one number or K, or nothing.
+    """
 
     info: ModelInfo
     ids: NDArray[np.int64]
     coef: Vector
     tail: Vector
 
-    @property
+    @cached_property
     def loss(self) -> Loss:
         """The loss that the model was fitted with."""
-        return LOSSES[self.info.loss]
+        return make_loss(self.info.loss, self.info.options)
+
+    @property
+    def outputs(self) -> int | None:
+        """K; None for a model with one output."""
+        found: int | None = getattr(self.loss, "outputs", None)
+        return found
 
     @property
     def predictor(self) -> Linear:
         """How the parameters become z."""
-        return Linear(self.info.intercept)
+        return Linear(self.info.intercept, self.outputs)
 
     @property
-    def intercept(self) -> float:
-        """b, 0 for a model without."""
-        return float(self.tail[0]) if self.info.intercept else 0.0
+    def intercept(self) -> Any:
+        """b, a number, or (K,) numbers; 0 for a model without."""
+        b = self.tail if len(self.tail) else np.zeros(self.outputs or 1)
+        return float(b[0]) if self.outputs is None else b
 
     @property
     def is_classifier(self) -> bool:
@@ -114,15 +131,20 @@ class Model:
         return self.info.labels is not None
 
     @property
+    def has_probabilities(self) -> bool:
+        """Whether the model knows probabilities of its classes."""
+        return self.is_classifier and kind_of(self.info.loss).has_probabilities
+
+    @property
     def class_labels(self) -> NDArray[Any]:
-        """The two classes, as names where the raw labels were text, otherwise as the numbers they were."""
+        """The classes, as names where the raw labels were text, otherwise as the numbers they were."""
         return np.asarray(self.info.labels if self.info.classes is None else self.info.classes)
 
     def dense_coef(self) -> Vector:
-        """The coefficients of all ``n_features`` features, 0 for those that did not occur."""
-        out = np.zeros(self.info.n_features)
+        """The coefficients of all ``n_features`` features, 0 for those that did not occur; (K, n_features) for K."""
+        out = np.zeros((self.info.n_features, *self.coef.shape[1:]))
         out[self.ids] = self.coef
-        return out
+        return np.ascontiguousarray(out.T)
 
     def parameters(self, data: Dataset) -> Vector:
         """The parameter vector over the features that occur in ``data``; StoreError if they mean other things."""
@@ -136,20 +158,26 @@ class Model:
         if data.features is None and data.n_features != self.info.n_features:
             raise DataError(f"X has {data.n_features} features; the model was fitted to {self.info.n_features}")
         place = np.minimum(np.searchsorted(self.ids, data.table.ids), max(len(self.ids) - 1, 0))
-        coef = np.zeros(len(data.table))
+        coef = np.zeros((len(data.table), *self.coef.shape[1:]))
         if len(self.ids):
-            coef = np.where(self.ids[place] == data.table.ids, self.coef[place], 0.0)
-        return np.concatenate([coef, self.tail])
+            known = self.ids[place] == data.table.ids
+            coef[known] = self.coef[place[known]]
+        return np.concatenate([coef.ravel(), self.tail])
 
     def constant(self) -> Model:
         """The model that predicts the training mean whatever the features are: what any model must beat."""
-        mean = self.info.target_mean
-        z = float(np.log(mean) - np.log1p(-mean)) if self.is_classifier else mean
         info = self.info.model_copy(update={"intercept": True})
-        return Model(info, self.ids[:0], self.coef[:0], np.array([z]))
+        shares = np.asarray(self.info.class_shares or (1.0 - self.info.target_mean, self.info.target_mean))
+        if self.outputs is not None:
+            tail = np.log(shares) if self.info.loss == "softmax" else np.log(shares) - np.log1p(-shares)
+        else:
+            at_mean = getattr(self.loss, "start_z", None)
+            mean = self.info.target_mean
+            tail = np.array([at_mean(mean) if callable(at_mean) else 2.0 * mean - 1.0 if self.is_classifier else mean])
+        return Model(info, self.ids[:0], self.coef[:0], tail)
 
-    def raw(self, data: Rows | Paths, pool: Pool | None = None) -> Vector:
-        """z, one number a row.
+    def raw(self, data: Rows | Paths, pool: Pool | None = None, offset: ArrayLike | None = None) -> Vector:
+        """z, (n,), or (n, K) for K outputs.
 
         Parameters
         ----------
@@ -158,26 +186,58 @@ class Model:
             exactly as the training data did.
         pool
             Where to work; default: the threads of this process.
+        offset
+            (n,) numbers that are added to z, for a matrix; a Dataset holds its own.
         """
         pool = pool or ThreadPool()
+        if offset is not None and (isinstance(data, Dataset) or _is_paths(data)):
+            raise DataError("an offset goes with a matrix: a Dataset, and what raw files become, hold their own")
         if _is_paths(data):
             return self._raw_files(data, pool)
         if not isinstance(data, Dataset):
-            data = Dataset.from_arrays(data)
+            data = Dataset.from_arrays(data, offset=offset)
         with data.on(pool) as blocks:
-            return np.concatenate([np.empty(0), *blocks.map(Raw(self.predictor), self.parameters(data))])
+            parts = blocks.map(Raw(self.predictor), self.parameters(data))
+            return np.concatenate([np.empty(self.predictor.z_shape(0)), *parts])
 
-    def predict_proba(self, data: Rows | Paths, pool: Pool | None = None) -> Vector:
-        """(n, 2) probabilities of the two classes; for classifiers."""
+    def probabilities(self, z: Vector) -> Vector:
+        """(n, K) probabilities of the classes at raw predictions z; DataError for a model that has none."""
         if not self.is_classifier:
             raise DataError("this model is a regression: it has no classes, and so no probabilities; use predict")
-        p = self.loss.predict(self.raw(data, pool))
-        return np.column_stack([1.0 - p, p])
+        if not self.has_probabilities:
+            raise DataError(f"the loss {self.info.loss} knows scores and no probabilities; use decision_function")
+        p = self.loss.predict(z)
+        if z.ndim == 1:
+            return np.column_stack([1.0 - p, p])
+        total = np.sum(p, axis=1, keepdims=True)  # 1 for softmax; one-vs-rest is brought to 1
+        return p / np.where(total > 0.0, total, 1.0)
+
+    def log_probabilities(self, z: Vector) -> Vector:
+        """(n, K) logarithms of the probabilities, finite wherever z is."""
+        if not self.has_probabilities:
+            return self.probabilities(z)  # says why not
+        if z.ndim == 1:
+            return np.column_stack([-np.logaddexp(0.0, z), -np.logaddexp(0.0, -z)])
+        log_p = z if self.info.loss == "softmax" else -np.logaddexp(0.0, -z)
+        top = np.max(log_p, axis=1, keepdims=True)
+        return np.asarray(log_p - top - np.log(np.sum(np.exp(log_p - top), axis=1, keepdims=True)))
+
+    def decide(self, z: Vector) -> NDArray[Any]:
+        """The class of each row, or the number that a regression expects, at raw predictions z."""
+        if not self.is_classifier:
+            return self.loss.predict(z)
+        labels = self.class_labels
+        return np.asarray(labels[(z > 0).astype(np.intp) if z.ndim == 1 else np.argmax(z, axis=1)])
+
+    def predict_proba(self, data: Rows | Paths, pool: Pool | None = None) -> Vector:
+        """(n, K) probabilities of the classes; for classifiers."""
+        if not self.is_classifier:
+            return self.probabilities(np.empty(0))  # says why not
+        return self.probabilities(self.raw(data, pool))
 
     def predict(self, data: Rows | Paths, pool: Pool | None = None) -> NDArray[Any]:
         """The class of each row, or the number that a regression expects."""
-        z = self.raw(data, pool)
-        return self.class_labels[(z > 0).astype(np.intp)] if self.is_classifier else self.loss.predict(z)
+        return self.decide(self.raw(data, pool))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the model as the directory ``path``, whole or not at all."""
@@ -231,11 +291,16 @@ def _checked(path: Path, info: ModelInfo, weights: bytes) -> Model:
         ids, coef, tail = arrays["ids"], arrays["coef"], arrays["tail"]
     except (SafetensorError, KeyError) as error:
         raise StoreError(f"{path / WEIGHTS} does not hold a model's weights: {error}; save the model again") from None
+    try:
+        outputs = getattr(make_loss(info.loss, info.options), "outputs", None)
+    except (SpecError, TypeError) as error:
+        raise StoreError(f"{path / MODEL}: {error}; save the model again") from None
+    shape = () if outputs is None else (outputs,)
     sound = (
         (ids.dtype, coef.dtype, tail.dtype) == (np.int64, np.float64, np.float64)
         and ids.ndim == 1
-        and ids.shape == coef.shape
-        and tail.shape == (int(info.intercept),)
+        and coef.shape == (*ids.shape, *shape)
+        and tail.shape == (int(info.intercept) * (shape[0] if shape else 1),)
         and bool(np.all(np.diff(ids) > 0))
         and (len(ids) == 0 or (ids[0] >= 0 and ids[-1] < info.n_features))
         and bool(np.all(np.isfinite(coef)) and np.all(np.isfinite(tail)))

@@ -22,6 +22,9 @@ from blockdot.vectors import Vector, norm
 def gap_bound(objective: Objective, w: Vector, grad: Vector) -> float | None:
     """A bound of F(w) − F*, given the gradient at ``w``; None where none is known.
 
+    Where the penalty has a term that is not smooth, ``grad`` is the residual, a subgradient of the whole: the bound
+    holds for the whole, because all that is used of F is that a subgradient supports it.
+
     There is none without a penalty, and for a loss of which no M is known (``loss.self_concordance``). With an
     intercept it costs one pass; it is infinite where the intercept is too far from its best value.
     """
@@ -37,7 +40,8 @@ def gap_bound(objective: Objective, w: Vector, grad: Vector) -> float | None:
         return None
     diagonal, (h,) = layout.split(objective.hess_diag(w))
     slope = abs(float(tail[0]))
-    trace = max(float(diagonal.sum()) - alpha * diagonal.size, 0.0)
+    ridge, _ = layout.split(objective.penalty.hess_diag(objective.size, layout))
+    trace = max(float(diagonal.sum() - ridge.sum()), 0.0)
     tau = slope / h if h > 0.0 else math.inf
     if not m * tau < 1.0:
         return math.inf

@@ -3,16 +3,20 @@
     squared    ½ (y − z)²              prediction z        y real
     logistic   log(1 + eᶻ) − y z       prediction σ(z)     y in {0, 1}
 
+More of them: families.py (generalised linear models), robust.py (piecewise quadratic), multiclass.py (K outputs).
+
 A loss returns sums, never means: sums over blocks can be added, and the division by Σ s happens once, in the
 objective. Nothing overflows at |z| = 1e4.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blockdot.vectors import Vector
 
@@ -23,8 +27,23 @@ Weights = Vector | float
 class Loss(Protocol):
     """A loss pointwise in z. Bring your own: any object with these four methods, picklable for a cluster.
 
-    A convex loss may also have ``self_concordance``, an M with |ℓ‴| ≤ M ℓ″ in z: then fits report a bound on how far
-    they are from the minimum (see certificate.py).
+    It may have more, which is used where it is there:
+
+    outputs : int or None
+        None, as without it: z is (n,). K: z, and with it the gradient and u, is (n, K).
+    self_concordance : float or None
+        An M with |ℓ‴| ≤ M ℓ″ in z, for a convex loss: then fits report a bound on how far they are from the minimum
+        (see certificate.py). None where there is no such constant.
+    hess_diag(y, z, s) -> (n, K)
+        The diagonal of a row's Hessian times s, for a loss that couples the outputs of a row; its ``hess_dot`` is then
+        the product with a full matrix. Losses without it are pointwise in each of the outputs.
+    check(y) -> str or None
+        What is wrong with the targets of some rows, with the first bad index and value; None for good ones.
+    start_z(y_mean) -> float
+        The constant z that minimises the loss where the weighted mean of y is ``y_mean``, for losses of which the mean
+        is all that matters; a finite z to start from where there is no such constant.
+    bias_bound : float
+        For a loss that smooths another one: how far below it a row's loss is, at most.
     """
 
     def value(self, y: Vector, z: Vector, s: Weights) -> float:
@@ -44,10 +63,19 @@ class Loss(Protocol):
         ...
 
 
+def first_fault(y: Vector, good: NDArray[np.bool_], loss: str, needed: str) -> str | None:
+    """Where ``y`` first is not ``good``, in words; None where all of it is."""
+    if good.all():
+        return None
+    place = np.unravel_index(int(np.argmin(good)), y.shape)
+    return f"y[{', '.join(map(str, place))}] is {y[place]:g}: {loss} needed {needed}"
+
+
 @dataclass(frozen=True)
 class Squared:
     """½ (y − z)²."""
 
+    outputs = None
     self_concordance = 0.0
 
     def value(self, y: Vector, z: Vector, s: Weights) -> float:
@@ -67,11 +95,20 @@ class Squared:
         """The prediction is z."""
         return z
 
+    def check(self, y: Vector) -> str | None:
+        """Any finite y will do."""
+        return first_fault(y, np.isfinite(y), "Squared", "finite numbers")
+
+    def start_z(self, y_mean: float) -> float:
+        """The mean."""
+        return y_mean
+
 
 @dataclass(frozen=True)
 class Logistic:
     """log(1 + eᶻ) − y z, with y in {0, 1}."""
 
+    outputs = None
     self_concordance = 1.0
 
     def value(self, y: Vector, z: Vector, s: Weights) -> float:
@@ -97,3 +134,11 @@ class Logistic:
         """σ(z), the probability of y = 1."""
         e = np.exp(-np.abs(z))
         return np.where(z >= 0, 1.0, e) / (1.0 + e)
+
+    def check(self, y: Vector) -> str | None:
+        """Only 0 and 1 are classes."""
+        return first_fault(y, (y == 0.0) | (y == 1.0), "Logistic", "0 or 1")
+
+    def start_z(self, y_mean: float) -> float:
+        """log(ȳ/(1 − ȳ)); 0 where all rows are of one class."""
+        return math.log(y_mean / (1.0 - y_mean)) if 0.0 < y_mean < 1.0 else 0.0

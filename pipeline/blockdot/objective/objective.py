@@ -1,13 +1,16 @@
 """The objective: a mean over all rows plus a penalty, as a solver sees it.
 
-    F(w) = (1/S) Σᵢ sᵢ ℓ(yᵢ, zᵢ) + penalty(w),      S = Σᵢ sᵢ
+    F(w) = (1/S) Σᵢ sᵢ ℓ(yᵢ, zᵢ) + penalty(w),      S = Σᵢ sᵢ,      z = predictor(T w)
 
 Sums over blocks are made by ``blocks``; they are divided by S once, here. The parameter vector is flat, over the
-features that occur in the data set (see blocks/layout.py); the intercept, where there is one, comes last.
+features that occur in the data set (see blocks/layout.py); the intercept, where there is one, comes last. T is the
+``scaling`` (scaling.py), 1 if nothing is said: the penalty sees w, the data see T w. What is not smooth in the penalty
+is left to the solver, as ``term``: F and its derivatives are those of the smooth part.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +20,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from blockdot.blocks.dataset import MemorySource
+from blockdot.blocks.layout import Layout
 from blockdot.blocks.sums import Blocks
 from blockdot.blocks.threads import ThreadPool
 from blockdot.errors import DataError, SpecError
@@ -24,6 +28,8 @@ from blockdot.objective import passes
 from blockdot.objective.losses import Loss
 from blockdot.objective.penalties import Penalty
 from blockdot.objective.predictors import Predictor
+from blockdot.objective.scaling import AsIs, Scaling
+from blockdot.objective.terms import Term
 from blockdot.vectors import Vector
 
 # Rows that a Hessian is estimated from: 16 for each of 1,024 features.
@@ -48,12 +54,23 @@ class Objective:
     predictor: Predictor
     penalty: Penalty
     blocks: Blocks
+    scaling: Scaling = field(default_factory=AsIs)
     _token: bytes = field(default_factory=lambda: uuid.uuid4().bytes, init=False, repr=False, compare=False)
 
     @property
     def size(self) -> int:
         """The length of the parameter vector."""
-        return self.predictor.layout.size(self.blocks.n_features)
+        return self.layout.size(self.blocks.n_features)
+
+    @property
+    def layout(self) -> Layout:
+        """How the parameter vector is laid out."""
+        return self.predictor.layout
+
+    @cached_property
+    def term(self) -> Term | None:
+        """What is not smooth in the penalty; None for a smooth one."""
+        return self.penalty.term(self.size, self.layout)
 
     def zeros(self) -> Vector:
         """The starting point 0."""
@@ -61,47 +78,77 @@ class Objective:
 
     def value(self, w: Vector) -> float:
         """F(w)."""
-        total = self.blocks.sum(passes.Value(self.loss, self.predictor), self._fitting(w))
-        return total.value / _positive(total.weight) + self.penalty.value(w, self.predictor.layout)
+        total = self.blocks.sum(passes.Value(self.loss, self.predictor), self._outward(w))
+        return self._value(total, w)
 
     def value_and_grad(self, w: Vector) -> tuple[float, Vector]:
         """F(w) and its gradient."""
-        total = self.blocks.sum(passes.ValueAndGrad(self.loss, self.predictor, self._key(w)), self._fitting(w))
-        layout = self.predictor.layout
-        value = total.value / _positive(total.weight) + self.penalty.value(w, layout)
-        return value, self._mean(total) + self.penalty.grad(w, layout)
+        out = self._outward(w)
+        total = self.blocks.sum(passes.ValueAndGrad(self.loss, self.predictor, self._key(out)), out)
+        return self._value(total, w), self._gradient(total) + self.penalty.grad(w, self.layout)
 
     def value_along(self, w: Vector, direction: Vector, t: float) -> float:
         """F(w + t direction): one product for the first t, and none for others, where the predictor is affine."""
         end = w + t * direction
         if not self.predictor.is_affine:
             return self.value(end)
-        task = passes.ValueAlong(self.loss, self.predictor, self._key(w), t, self._key(direction))
-        total = self.blocks.sum(task, self._fitting(w), self._fitting(direction))
-        return total.value / _positive(total.weight) + self.penalty.value(end, self.predictor.layout)
+        out, step = self._outward(w), self._outward(direction)
+        task = passes.ValueAlong(self.loss, self.predictor, self._key(out), t, self._key(step))
+        return self._value(self.blocks.sum(task, out, step), end)
 
     def hess_vec(self, w: Vector, v: Vector) -> Vector:
         """The product of the Hessian of F at w with v."""
-        task = passes.HessVec(self.loss, self.predictor, self._key(w))
-        total = self.blocks.sum(task, self._fitting(w), self._fitting(v))
-        return self._mean(total) + self.penalty.hess_dot(v, self.predictor.layout)
+        out = self._outward(w)
+        task = passes.HessVec(self.loss, self.predictor, self._key(out))
+        return self._gradient(self.blocks.sum(task, out, self._outward(v))) + self.penalty.hess_dot(v, self.layout)
 
     def hess_diag(self, w: Vector) -> Vector:
-        """The diagonal of the Hessian of F at w (of a penalty whose Hessian is diagonal)."""
-        total = self.blocks.sum(passes.HessDiag(self.loss, self.predictor, self._key(w)), self._fitting(w))
-        return self._mean(total) + self.penalty.hess_dot(np.ones(self.size), self.predictor.layout)
+        """The diagonal of the Hessian of F at w."""
+        out = self._outward(w)
+        total = self.blocks.sum(passes.HessDiag(self.loss, self.predictor, self._key(out)), out)
+        border = np.empty(0)
+        if self.scaling.needs_border:
+            border = self._mean(self.blocks.sum(passes.Border(self.loss, self.predictor, self._key(out)), out))
+        diagonal = self.scaling.diagonal(self._mean(total), border, self.layout)
+        return diagonal + self.penalty.hess_diag(self.size, self.layout)
 
     def hessian(self, w: Vector, m: int | None = None) -> NDArray[np.float64]:
-        """The Hessian of F at w as a matrix, of the ``m`` most frequent features (default: all), then of the tail."""
-        m = min(self.blocks.n_features, self.blocks.n_features if m is None else m)
-        total = self.blocks.sum(passes.Gram(self.loss, self.predictor, self._key(w), m), self._fitting(w))
-        layout = self.predictor.layout
-        penalty, tail = layout.split(self.penalty.hess_dot(np.ones(self.size), layout))
-        diagonal = np.concatenate([penalty[:m].ravel(), tail])
-        half = total.matrix / _positive(total.weight)
-        matrix: NDArray[np.float64] = half + half.T
-        np.fill_diagonal(matrix, np.diag(half) + diagonal)
-        return matrix
+        """The Hessian of F at w as a matrix, of the ``m`` most frequent features (default: all), then of the tail.
+
+        For one output, and a penalty with a diagonal Hessian.
+        """
+        if self.layout.width > 1 or not self.penalty.is_diagonal:
+            why = "the predictor has several outputs" if self.layout.width > 1 else "the penalty is known by products"
+            raise SpecError(f"the Hessian is not made as a matrix where {why}: choose a solver that uses products")
+        k = self.blocks.n_features
+        return self._hessians(w, k if m is None else min(m, k))[0]
+
+    def sampled_hessian(self, w: Vector, m: int) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """The most frequent features' and the tail's part of the Hessian at w, estimated from a sample of the rows.
+
+        For each output its parameters and their matrix; ``m`` features for one output, fewer for more, so that the
+        matrices together are not larger.
+        """
+        k, width = self.blocks.n_features, self.layout.width
+        m = min(max(int(m / math.sqrt(width)), 1), k)
+        tail = np.arange(k * width, self.size).reshape(-1, width)
+        places = np.concatenate([np.arange(m * width).reshape(m, width), tail])
+        return list(zip(places.T.copy(), self._sampled._hessians(w, m), strict=True))
+
+    def _hessians(self, w: Vector, m: int) -> list[NDArray[np.float64]]:
+        """For each output, the Hessian with respect to its parameters of the ``m`` most frequent features and tail."""
+        out = self._outward(w)
+        total = self.blocks.sum(passes.Gram(self.loss, self.predictor, self._key(out), m), out)
+        rows, tail = self.layout.split(self.penalty.hess_diag(self.size, self.layout))
+        diagonals = np.concatenate([rows[:m], tail.reshape(-1, self.layout.width)]).T
+        matrices = []
+        for half, diagonal in zip(total.matrix / _positive(total.weight), diagonals, strict=True):
+            matrix = half + half.T
+            np.fill_diagonal(matrix, np.diag(half))
+            matrix = self.scaling.matrix(matrix, has_tail=bool(len(tail)))
+            matrix[np.diag_indices(len(matrix))] += diagonal
+            matrices.append(matrix)
+        return matrices
 
     def sample(self, n_rows: int) -> Objective:
         """The objective over about ``n_rows`` of the rows, in the memory of this process; the same parameters.
@@ -114,12 +161,6 @@ class Objective:
         source = MemorySource((block,), self.blocks.n_features)
         return replace(self, blocks=Blocks(source, ThreadPool(1)))
 
-    def sampled_hessian(self, w: Vector, m: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The parameters of the ``m`` most frequent features and the tail, and their Hessian at w over a sample."""
-        m = min(m, self.blocks.n_features)
-        tail = np.arange(self.size - self.predictor.layout.tail, self.size)
-        return np.concatenate([np.arange(m), tail]), self._sampled.hessian(w, m)
-
     @cached_property
     def _sampled(self) -> Objective:
         return self.sample(_SAMPLE_ROWS)
@@ -128,13 +169,20 @@ class Objective:
         """Names w among all vectors of all objectives: what is remembered at one is never taken for another."""
         return xxhash.xxh3_128_digest(np.ascontiguousarray(w).data) + self._token
 
-    def _fitting(self, w: Vector) -> Vector:
+    def _outward(self, w: Vector) -> Vector:
+        """T w, as the blocks see it."""
         if np.shape(w) != (self.size,):
             raise SpecError(
                 f"the parameter vector has the shape {np.shape(w)}; needed ({self.size},): "
-                f"{self.blocks.n_features} features occur, and {self.predictor.layout.tail} parameters belong to none"
+                f"{self.blocks.n_features} features occur, and {self.layout.tail} parameters belong to none"
             )
-        return w
+        return self.scaling.outward(w, self.layout)
+
+    def _value(self, total: passes.Partial, w: Vector) -> float:
+        return total.value / _positive(total.weight) + self.penalty.value(w, self.layout)
+
+    def _gradient(self, total: passes.Partial) -> Vector:
+        return self.scaling.gradient(self._mean(total), self.layout)
 
     def _mean(self, total: passes.Partial) -> Vector:
         assert total.vector is not None

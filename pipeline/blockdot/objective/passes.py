@@ -5,21 +5,25 @@
     ValueAlong     Σ s ℓ(y, z + t J d),   for one t after another
     HessVec        Jᵀ (c ∘ J v),          c = s ∂²ℓ/∂z², the curvature
     HessDiag       diag(Jᵀ diag(c) J)
-    Gram           Jᵀ diag(c) J,          for the most frequent features
+    Border         Jᵀ c,                  the Hessian's entries between each parameter and its output's intercept
+    Gram           Jᵀ diag(c) J,          for the most frequent features, one matrix an output
     Raw            z, for each row
 
-with z = predictor(w, X) + offset. Three loops over a tile that fits the cache are faster than one fused loop over rows,
-because each of them runs at the speed of its own kernel. HessVec is exact for predictors that are linear in w, and the
-Gauss–Newton product for others. A pass is picklable and holds no data; its results are sums, which can be added. What
-the next pass at the same w needs, z and c, is remembered for each block under the pass's ``key``, a digest of w; a pass
-without a key remembers nothing.
+with z = predictor(w, X) + offset, (n,), or (n, K) for K outputs. A loss that is pointwise in each number of z has a
+Hessian that is diagonal in z: c. One that couples the outputs of a row (softmax) has a method ``hess_diag``; c is then
+the diagonal of its Hessian in z, and HessVec asks the loss for its exact product.
+
+Three loops over a tile that fits the cache are faster than one fused loop over rows, because each of them runs at the
+speed of its own kernel. HessVec is exact for predictors that are linear in w, and the Gauss–Newton product for others.
+A pass is picklable and holds no data; its results are sums, which can be added. What the next pass at the same w needs,
+z and c, is remembered for each block under the pass's ``key``, a digest of w; a pass without a key remembers nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -53,7 +57,7 @@ class Partial:
 
 @dataclass(frozen=True, eq=False)
 class MatrixPartial:
-    """Sums over some rows: of the weights, and of a small dense matrix."""
+    """Sums over some rows: of the weights, and of small dense matrices, one an output."""
 
     weight: float
     matrix: NDArray[np.float64]
@@ -76,22 +80,27 @@ class _LossPass:
     def z(self, block: Block, w: Vector) -> Vector:
         """z of every row, remembered."""
         return _remembered(
-            block, "z", self.key, lambda: _tile_by_tile(block, lambda tile: raw(self.predictor, tile, w))
+            block, "z", self.key, lambda: self.tile_by_tile(block, lambda tile, _: raw(self.predictor, tile, w))
         )
 
     def curvature(self, block: Block, w: Vector) -> Vector:
-        """c of every row, remembered. A loss that is pointwise in z has a diagonal Hessian in z; this is it."""
+        """c of every row, remembered: the diagonal of the Hessian in z."""
 
-        def compute() -> Vector:
-            z, out, end = self.z(block, w), np.empty(block.n_rows), 0
-            for tile in block.tiles():
-                start, end = end, end + tile.n_rows
-                ones = np.ones(tile.n_rows)
-                c = self.loss.hess_dot(targets(tile), z[start:end], weights(tile), ones)
-                out[start:end] = _one_a_row(c, tile)
-            return out
+        def one_tile(tile: Block, z: Vector) -> Vector:
+            y, s = targets(tile), weights(tile)
+            if is_coupled(self.loss):
+                return _like(z, self.loss.hess_diag(y, z, s))  # type: ignore[attr-defined]
+            return _like(z, self.loss.hess_dot(y, z, s, np.ones_like(z)))
 
-        return _remembered(block, "curvature", self.key, compute)
+        return _remembered(block, "curvature", self.key, lambda: self.tile_by_tile(block, one_tile, self.z(block, w)))
+
+    def tile_by_tile(self, block: Block, compute: Callable[[Block, Any], Vector], z: Vector | None = None) -> Vector:
+        """What ``compute`` gives for each tile (and its part of z), in one array shaped as z is."""
+        out, end = np.empty(self.predictor.z_shape(block.n_rows)), 0
+        for tile in block.tiles():
+            start, end = end, end + tile.n_rows
+            out[start:end] = compute(tile, None if z is None else z[start:end])
+        return out
 
 
 class Value(_LossPass):
@@ -114,10 +123,10 @@ class ValueAndGrad(_LossPass):
             z = _offset(at.z, tile)
             tile_value, u = self.loss.value_and_grad(targets(tile), z, weights(tile))
             value += tile_value
-            at.vjp(_one_a_row(u, tile), grad)
+            at.vjp(_like(z, u), grad)
             zs.append(z)
         if self.key and block.memo is not None:
-            block.memo.put("z", self.key, np.concatenate(zs) if zs else np.empty(0))
+            block.memo.put("z", self.key, np.concatenate([np.empty(self.predictor.z_shape(0)), *zs]))
         return Partial(block.weight, value, FeatureSum.of(block, grad, self.layout))
 
 
@@ -135,7 +144,7 @@ class ValueAlong(_LossPass):
             block,
             "step",
             self.direction,
-            lambda: _tile_by_tile(block, lambda tile: self.predictor.linearize(w, tile.X).jvp(d)),
+            lambda: self.tile_by_tile(block, lambda tile, _: self.predictor.linearize(w, tile.X).jvp(d)),
         )
         value, end = 0.0, 0
         for tile in block.tiles():
@@ -148,12 +157,17 @@ class HessVec(_LossPass):
     """The product of the Hessian of Σ s ℓ at w with v."""
 
     def __call__(self, block: Block, w: Vector, v: Vector) -> Partial:
-        curvature, product, end = self.curvature(block, w), np.zeros_like(w), 0
+        coupled = is_coupled(self.loss)
+        at_rows = self.z(block, w) if coupled else self.curvature(block, w)
+        product, end = np.zeros_like(w), 0
         for tile in block.tiles():
             start, end = end, end + tile.n_rows
             at = self.predictor.linearize(w, tile.X)
             u = at.jvp(v)
-            u *= curvature[start:end]
+            if coupled:
+                u = _like(u, self.loss.hess_dot(targets(tile), at_rows[start:end], weights(tile), u))
+            else:
+                u *= at_rows[start:end]
             at.vjp(u, product)
         return Partial(block.weight, 0.0, FeatureSum.of(block, product, self.layout))
 
@@ -169,19 +183,31 @@ class HessDiag(_LossPass):
         return Partial(block.weight, 0.0, FeatureSum.of(block, diagonal, self.layout))
 
 
+class Border(_LossPass):
+    """Jᵀ c: for each parameter, the Hessian's entry between it and the intercept of its output."""
+
+    def __call__(self, block: Block, w: Vector) -> Partial:
+        curvature, border, end = self.curvature(block, w), np.zeros_like(w), 0
+        for tile in block.tiles():
+            start, end = end, end + tile.n_rows
+            self.predictor.linearize(w, tile.X).vjp(curvature[start:end], border)
+        return Partial(block.weight, 0.0, FeatureSum.of(block, border, self.layout))
+
+
 @dataclass(frozen=True)
 class Gram(_LossPass):
     """The Hessian of Σ s ℓ at w, for the first ``m`` features (the most frequent of the data set) and the tail.
 
-    Of two entries that mirror each other one is added to (see Predictor.add_gram).
+    One matrix an output: what lies between two outputs is left out. Of two entries that mirror each other one is added
+    to (see Predictor.add_gram).
     """
 
     m: int = 0
 
     def __call__(self, block: Block, w: Vector) -> MatrixPartial:
         assert block.positions is not None
-        size = self.m + self.layout.tail
-        out = np.zeros((size, size))
+        size = self.m + self.layout.tail // self.layout.width
+        out = np.zeros((self.layout.width, size, size))
         place = np.where(block.positions < self.m, block.positions, -1)
         self.predictor.add_gram(block.X, place, self.curvature(block, w), out)
         return MatrixPartial(block.weight, out)
@@ -269,24 +295,23 @@ def weights(block: Block) -> Weights:
     return 1.0 if block.sample_weight is None else block.sample_weight
 
 
+def is_coupled(loss: Loss) -> bool:
+    """Whether the Hessian of a loss mixes the outputs of a row."""
+    return callable(getattr(loss, "hess_diag", None))
+
+
 def _offset(z: Vector, block: Block) -> Vector:
-    return z if block.offset is None else z + block.offset
+    if block.offset is None:
+        return z
+    return z + (block.offset if z.ndim == 1 else block.offset[:, np.newaxis])
 
 
-def _one_a_row(u: Vector, block: Block) -> Vector:
+def _like(z: Vector, u: Vector) -> Vector:
     """What a loss returned, which may be anyone's: the compiled products check no bounds."""
-    column = np.ascontiguousarray(u, np.float64)
-    if column.shape != (block.n_rows,):
-        raise SpecError(f"the loss returned an array of the shape {column.shape}; needed ({block.n_rows},), one a row")
-    return column
-
-
-def _tile_by_tile(block: Block, compute: Callable[[Block], Vector]) -> Vector:
-    out, end = np.empty(block.n_rows), 0
-    for tile in block.tiles():
-        start, end = end, end + tile.n_rows
-        out[start:end] = compute(tile)
-    return out
+    array = np.ascontiguousarray(u, np.float64)
+    if array.shape != z.shape:
+        raise SpecError(f"the loss returned an array of the shape {array.shape}; needed {z.shape}, as z has")
+    return array
 
 
 def _remembered(block: Block, name: str, key: bytes, compute: Callable[[], Vector]) -> Vector:

@@ -1,6 +1,6 @@
 """Predictors: from parameters and features to the raw prediction z, and back.
 
-    Linear:   z = X w + b
+    Linear:   z = X w + b,      or  Z = X W + b for K outputs at once:  W (k, K), b (K,), Z (n, K)
 
 ``linearize(w, X)`` gives z with the two products of its Jacobian J = ∂z/∂w at w: jvp(v) = J v, one number a row, and
 vjp(u, out), which adds Jᵀ u into an array it is given, so that no tile makes a temporary of the size of w. ``w`` is a
@@ -48,6 +48,10 @@ class Predictor(Protocol):
         """Whether z(w + t v) = z(w) + t J v for every t."""
         ...
 
+    def z_shape(self, n_rows: int) -> tuple[int, ...]:
+        """The shape of z for so many rows: (n,), or (n, K) for K outputs."""
+        ...
+
     def linearize(self, w: Vector, X: Matrix) -> Linearization:
         """z and its Jacobian's products at w."""
         ...
@@ -59,7 +63,8 @@ class Predictor(Protocol):
     def add_gram(self, X: Matrix, place: NDArray[np.int64], curvature: Vector, out: NDArray[np.float64]) -> None:
         """Add Jᵀ diag(curvature) J, for the columns that have a place ≥ 0 and for the tail (last), to ``out``.
 
-        Of two entries that mirror each other one is added to; only out + outᵀ, less the diagonal, counts.
+        ``out`` is (K, m, m), one matrix an output, K = 1 where z has one dimension. Of two entries that mirror each
+        other one is added to; only out + outᵀ, less the diagonal, counts.
         """
         ...
 
@@ -70,49 +75,69 @@ class LinearMap:
 
     w: Vector
     X: Matrix
-    intercept: bool
+    predictor: Linear
 
     @cached_property
     def z(self) -> Vector:
         return self.jvp(self.w)
 
     def jvp(self, v: Vector) -> Vector:
-        k = self.X.n_columns
-        z = np.full(self.X.n_rows, v[k] if self.intercept else 0.0)
-        self.X.add_dot(v[:k], z)
+        rows, tail = self.predictor.split(v)
+        z = np.empty(self.predictor.z_shape(self.X.n_rows))
+        z[:] = tail
+        self.X.add_dot(rows, z)
         return z
 
     def vjp(self, u: Vector, out: Vector) -> None:
-        self.X.add_tdot(u, out[: self.X.n_columns])
-        out[self.X.n_columns :] += np.sum(u)
+        rows, tail = self.predictor.split(out)
+        self.X.add_tdot(u, rows)
+        if self.predictor.intercept:
+            tail += np.sum(u, axis=0)
 
 
 @dataclass(frozen=True)
 class Linear:
-    """z = X w + b; the intercept b, where there is one, is the last parameter."""
+    """z = X w + b; the intercept b, where there is one, is the last parameter, or the last K for K ``outputs``."""
 
     intercept: bool = True
+    outputs: int | None = None
+    """K; None for one output, and a z of one dimension."""
 
     is_affine = True
 
     @property
     def layout(self) -> Layout:
-        return Layout(width=1, tail=int(self.intercept))
+        width = self.outputs or 1
+        return Layout(width=width, tail=width * self.intercept)
+
+    def z_shape(self, n_rows: int) -> tuple[int, ...]:
+        """(n,) or (n, K)."""
+        return (n_rows,) if self.outputs is None else (n_rows, self.outputs)
+
+    def split(self, w: Vector) -> tuple[Vector, Vector | float]:
+        """Views: w (k,) or W (k, K), and b, a scalar array or (K,); b is 0 where there is no intercept."""
+        rows, tail = self.layout.split(w)
+        shape = self.z_shape(len(rows))
+        return rows.reshape(shape), tail.reshape(shape[1:]) if self.intercept else 0.0
 
     def linearize(self, w: Vector, X: Matrix) -> LinearMap:
         """The map itself."""
-        return LinearMap(w, X, self.intercept)
+        return LinearMap(w, X, self)
 
     def add_hess_diag(self, X: Matrix, curvature: Vector, out: Vector) -> None:
         """Add (X∘X)ᵀ curvature, and Σ curvature for the intercept."""
-        X.add_tdot(curvature, out[: X.n_columns], squared=True)
-        out[X.n_columns :] += np.sum(curvature)
+        rows, tail = self.split(out)
+        X.add_tdot(curvature, rows, squared=True)
+        if self.intercept:
+            tail += np.sum(curvature, axis=0)
 
     def add_gram(self, X: Matrix, place: NDArray[np.int64], curvature: Vector, out: NDArray[np.float64]) -> None:
-        """Add [X, 1]ᵀ diag(curvature) [X, 1]."""
-        X.add_gram(place, curvature, out)
-        if self.intercept:
-            border = np.zeros(X.n_columns)
-            X.add_tdot(curvature, border)
-            out[-1, place[place >= 0]] += border[place >= 0]
-            out[-1, -1] += np.sum(curvature)
+        """Add [X, 1]ᵀ diag(curvature of the output) [X, 1], for each output."""
+        for matrix, column in zip(out, curvature.reshape(X.n_rows, -1).T, strict=True):
+            c = np.ascontiguousarray(column)
+            X.add_gram(place, c, matrix)
+            if self.intercept:
+                border = np.zeros(X.n_columns)
+                X.add_tdot(c, border)
+                matrix[-1, place[place >= 0]] += border[place >= 0]
+                matrix[-1, -1] += np.sum(c)

@@ -7,7 +7,9 @@ at ``w0`` of the objective that is being minimised; a warm start, where that gra
 gradient norm at a natural start (w = 0) as ``grad_scale``, and so stops at the same accuracy as a cold start.
 
 A solver offers ``init(objective, w) -> state`` and ``step(objective, state) -> state``. To be paired with an objective
-it names the methods that it needs; they are looked for before anything is computed.
+it names the methods that it needs; they are looked for before anything is computed. An objective may leave a part of
+what is minimised, one that is not smooth, to the solver, as its ``term`` (term.py): only a solver that says that it is
+``proximal`` is paired with one.
 """
 
 from __future__ import annotations
@@ -302,6 +304,13 @@ def _check_pairing(objective: object, solver: Solver[Objective, S]) -> None:
         raise SpecError(
             f"solver {solver.name} needs {', '.join(missing)}, which the objective {type(objective).__name__} does not "
             "offer: choose a solver that does without, or an objective (its loss and penalty) that offers it"
+        )
+    term = getattr(objective, "term", None)
+    if term is not None and not getattr(solver, "proximal", False):
+        kind = getattr(term, "name", type(term).__name__)
+        raise SpecError(
+            f"solver {solver.name} needs an objective that is smooth, and this one has a term that is not, {kind}: "
+            "choose ProximalNewton(), OWLQN() or ProximalGradient()"
         )
 
 

@@ -10,7 +10,8 @@ Two preconditioners, the cheap one first:
 
     diagonal   M = diag H, made at w₀
     head       M = diag H, and on the m most frequent features (and the tail) the matrix D^½ C D^½,
-               D the diagonal of H, C the correlation matrix of the Hessian over a sample of the rows
+               D the diagonal of H, C the correlation matrix of the Hessian over a sample of the rows;
+               one such matrix an output, what lies between two outputs being left out
 
 Far from the minimum a few products suffice, and the diagonal does; when a solve has not ended after some products, the
 head is factored (Cholesky) and the solve goes on with it, then and in all later steps. On power-law data the most
@@ -20,7 +21,7 @@ frequent features hold most of the non-zeros and nearly all of what makes H ill-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -33,22 +34,32 @@ from blockdot.solvers.newton import SmoothAlong, advance
 from blockdot.vectors import Cholesky, Vector, inner, norm
 
 Apply = Callable[[Vector], Vector]
+Mask = NDArray[np.bool_]
+Part = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 # Correlations are shrunk by this much, so that the factor exists whatever the sample holds.
 _SHRINK = 1e-3
 _TINY = float(np.finfo(np.float64).tiny)
+# Curvature below this, relative to the preconditioner's, is rounding: H is singular there (two intercepts that only
+# matter by their difference; rows in a linear part of their loss).
+_FLAT = 1e-13
 
 
-class TwiceSmooth(SmoothAlong, Protocol):
-    """An objective with products by its Hessian."""
+class Curved(Protocol):
+    """Products with a Hessian, and what preconditions them."""
 
     def hess_vec(self, w: Vector, v: Vector, /) -> Vector: ...
 
     def hess_diag(self, w: Vector, /) -> Vector: ...
 
-    def sampled_hessian(self, w: Vector, m: int, /) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Some parameters, about ``m``, and an estimate of the Hessian at w with respect to them."""
+    def sampled_hessian(self, w: Vector, m: int, /) -> Sequence[Part]:
+        """For each output some of its parameters, about ``m`` in all for one output, and an estimate of the Hessian
+        at w with respect to them."""
         ...
+
+
+class TwiceSmooth(SmoothAlong, Curved, Protocol):
+    """An objective with products by its Hessian."""
 
 
 class NewtonCGState(NamedTuple):
@@ -66,9 +77,18 @@ class NewtonCGState(NamedTuple):
     status: Status | None = None
 
 
+class Direction(NamedTuple):
+    """An approximate Newton direction, the passes that it took, and what was learnt for preconditioning on the way."""
+
+    s: Vector
+    passes: int
+    diagonal: Vector
+    is_hard: bool
+
+
 @dataclass(frozen=True)
-class NewtonCG:
-    """Newton–CG.
+class InexactNewton:
+    """How Newton's equations are solved.
 
     ``forcing``: η₀; ``patience``: products of a solve before the head is factored; ``head``: m, 0 for the diagonal
     alone; ``max_products``: the most products of one solve.
@@ -79,26 +99,59 @@ class NewtonCG:
     head: int = 1024
     max_products: int = 250
 
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        if not 0.0 < self.forcing < 1.0:
+            raise SpecError(f"{owner}(forcing={self.forcing!r}): a number between 0 and 1, both excluded, is needed")
+        for field, least in (("patience", 1), ("head", 0), ("max_products", 1)):
+            if not getattr(self, field) >= least:
+                raise SpecError(f"{owner}({field}={getattr(self, field)!r}): {least} or more is needed")
+
+    def direction(
+        self,
+        objective: Curved,
+        w: Vector,
+        grad: Vector,
+        first_norm: float,
+        diagonal: Vector,
+        is_hard: bool,
+        free: Mask | None = None,
+    ) -> Direction:
+        """Solve H s = −grad, or of H the rows and columns of the parameters that are ``free``; s is 0 elsewhere.
+
+        ``grad`` is 0 where a parameter is not free.
+        """
+        eta = min(self.forcing, math.sqrt(norm(grad) / max(first_norm, _TINY)))
+        solve = _Solve(_product(objective, w, free), grad)
+        if not is_hard:
+            solve.go_on(lambda r: r / diagonal, eta, self.patience if self.head else self.max_products)
+            if solve.has_ended or not self.head:
+                return Direction(solve.s, solve.products, diagonal, is_hard=False)
+        diagonal = positive(objective.hess_diag(w))
+        parts = objective.sampled_hessian(w, self.head)
+        solve.go_on(_head_preconditioner(diagonal, parts, free), eta, self.max_products)
+        return Direction(solve.s, solve.products + 1, diagonal, is_hard=True)
+
+
+@dataclass(frozen=True)
+class NewtonCG(InexactNewton):
+    """Newton–CG."""
+
     name: ClassVar[str] = "Newton-CG"
     needs: ClassVar[frozenset[str]] = frozenset(
         {"value_and_grad", "value_along", "hess_vec", "hess_diag", "sampled_hessian"}
     )
 
-    def __post_init__(self) -> None:
-        if not 0.0 < self.forcing < 1.0:
-            raise SpecError(f"NewtonCG(forcing={self.forcing!r}): a number between 0 and 1, both excluded, is needed")
-        for field, least in (("patience", 1), ("head", 0), ("max_products", 1)):
-            if not getattr(self, field) >= least:
-                raise SpecError(f"NewtonCG({field}={getattr(self, field)!r}): {least} or more is needed")
-
     def init(self, objective: TwiceSmooth, w: Vector) -> NewtonCGState:
         value, grad = objective.value_and_grad(w)
-        diagonal = _positive(objective.hess_diag(w))
+        diagonal = positive(objective.hess_diag(w))
         return NewtonCGState(w, float(value), grad, 0, 2, first_norm=norm(grad), diagonal=diagonal)
 
     def step(self, objective: TwiceSmooth, state: NewtonCGState) -> NewtonCGState:
-        state, direction = self._direction(objective, state)
-        found = advance(objective, state.w, state.value, state.grad, direction)
+        way = self.direction(objective, state.w, state.grad, state.first_norm, state.diagonal, state.is_hard)
+        evaluations = state.evaluations + way.passes
+        state = state._replace(evaluations=evaluations, diagonal=way.diagonal, is_hard=way.is_hard)
+        found = advance(objective, state.w, state.value, state.grad, way.s)
         if isinstance(found, Status):
             return state._replace(status=found)
         return state._replace(
@@ -106,23 +159,15 @@ class NewtonCG:
             value=found.value,
             grad=found.grad,
             iteration=state.iteration + 1,
-            evaluations=state.evaluations + found.evaluations,
+            evaluations=evaluations + found.evaluations,
         )
 
-    def _direction(self, objective: TwiceSmooth, state: NewtonCGState) -> tuple[NewtonCGState, Vector]:
-        """An approximate Newton direction; the state with the passes it took and what was learnt on the way."""
-        eta = min(self.forcing, math.sqrt(norm(state.grad) / max(state.first_norm, _TINY)))
-        solve = _Solve(lambda v: objective.hess_vec(state.w, v), state.grad)
-        if not state.is_hard:
-            diagonal = state.diagonal
-            solve.go_on(lambda r: r / diagonal, eta, self.patience if self.head else self.max_products)
-            if solve.has_ended or not self.head:
-                return state._replace(evaluations=state.evaluations + solve.products), solve.s
-        diagonal = _positive(objective.hess_diag(state.w))
-        head, matrix = objective.sampled_hessian(state.w, self.head)
-        solve.go_on(_head_preconditioner(diagonal, head, matrix), eta, self.max_products)
-        evaluations = state.evaluations + solve.products + 1
-        return state._replace(evaluations=evaluations, diagonal=diagonal, is_hard=True), solve.s
+
+def _product(objective: Curved, w: Vector, free: Mask | None) -> Apply:
+    """V ↦ H v, on the free parameters."""
+    if free is None:
+        return lambda v: objective.hess_vec(w, v)
+    return lambda v: np.where(free, objective.hess_vec(w, v), 0.0)
 
 
 class _Solve:
@@ -141,6 +186,7 @@ class _Solve:
         q = apply_inverse(self._r)
         goal = eta * eta * inner(self._g, apply_inverse(self._g))
         p, rq = q, inner(self._r, q)
+        size = rq  # p·M p
         for _ in range(most):
             if rq <= goal:
                 self.has_ended = True
@@ -148,9 +194,9 @@ class _Solve:
             hp = self._product(p)
             self.products += 1
             curvature = inner(p, hp)
-            if not curvature > 0.0:
+            if not curvature > _FLAT * size:
                 if not np.any(self.s):
-                    self.s = p * (rq / abs(curvature)) if curvature < 0.0 else p
+                    self.s = p * (rq / abs(curvature)) if curvature < -_FLAT * size else p
                 self.has_ended = True
                 return
             a = rq / curvature
@@ -158,29 +204,37 @@ class _Solve:
             self._r = self._r - a * hp
             q = apply_inverse(self._r)
             rq, before = inner(self._r, q), rq
-            p = q + (rq / before) * p
+            beta = rq / before
+            p, size = q + beta * p, rq + beta * beta * size
 
 
-def _head_preconditioner(diagonal: Vector, head: NDArray[np.int64], matrix: NDArray[np.float64]) -> Apply:
-    """M⁻¹: D^−½ C⁻¹ D^−½ on ``head``, 1/D elsewhere."""
-    scale = np.sqrt(_positive(np.diag(matrix).copy()))
-    correlation = matrix / scale / scale[:, np.newaxis]
-    correlation *= 1.0 - _SHRINK
-    np.fill_diagonal(correlation, 1.0)
-    factor = Cholesky.of(correlation)
-    if factor is None:  # an indefinite Hessian
-        return lambda r: r / diagonal
-    root = np.sqrt(diagonal[head])
+def _head_preconditioner(diagonal: Vector, parts: Sequence[Part], free: Mask | None) -> Apply:
+    """M⁻¹: D^−½ C⁻¹ D^−½ on the free parameters of each part, 1/D elsewhere."""
+    factors = []
+    for head, matrix in parts:
+        kept = np.arange(len(head)) if free is None else np.flatnonzero(free[head])
+        factor = _correlation_factor(matrix[np.ix_(kept, kept)])
+        if factor is not None:  # of an indefinite Hessian there is none
+            factors.append((head[kept], np.sqrt(diagonal[head[kept]]), factor))
 
     def apply(r: Vector) -> Vector:
         q = r / diagonal
-        q[head] = factor.solve(r[head] / root) / root
+        for places, root, factor in factors:
+            q[places] = factor.solve(r[places] / root) / root
         return q
 
     return apply
 
 
-def _positive(diagonal: Vector) -> Vector:
+def _correlation_factor(matrix: NDArray[np.float64]) -> Cholesky | None:
+    scale = np.sqrt(positive(np.diag(matrix).copy()))
+    correlation = matrix / scale / scale[:, np.newaxis]
+    correlation *= 1.0 - _SHRINK
+    np.fill_diagonal(correlation, 1.0)
+    return Cholesky.of(correlation)
+
+
+def positive(diagonal: Vector) -> Vector:
     """The diagonal with entries that are not positive (no row, no penalty; concave) replaced by the largest one."""
     largest = float(np.max(diagonal, initial=0.0))
     return np.where(diagonal > 0.0, diagonal, largest if largest > 0.0 else 1.0)

@@ -40,6 +40,8 @@ class NewtonCholesky:
     def step(self, objective: WithHessian, state: PointState) -> PointState:
         hessian = objective.hessian(state.w)
         factor = Cholesky.of(hessian)
+        if not np.all(np.isfinite(hessian)):
+            return state._replace(evaluations=state.evaluations + 1, status=Status.DIVERGED)
         direction = solve_by_eigenvalues(hessian, -state.grad) if factor is None else factor.solve(-state.grad)
         found = advance(objective, state.w, state.value, state.grad, direction)
         if isinstance(found, Status):

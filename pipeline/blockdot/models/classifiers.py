@@ -1,0 +1,156 @@
+"""Classifiers: logistic regression of two and more classes, and linear support vectors.
+
+The parameters that all have are described in :class:`blockdot.models.estimator.LinearModel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+from blockdot.blocks.dataset import Dataset
+from blockdot.errors import SpecError
+from blockdot.models.estimator import LinearModel, OnePenalty, Rows
+from blockdot.models.kinds import Option
+from blockdot.models.recipe import Recipe
+from blockdot.models.targets import ClassWeight
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Classifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
+    """What the classifiers share.
+
+    Parameters
+    ----------
+    class_weight : mapping, "balanced" or None
+        A factor for the weight of each class's rows (1 for those not named); "balanced" gives all the same sum.
+
+    Attributes
+    ----------
+    classes_ : array (K,);  coef_ : array (1, n_features) for two classes, else (K, n_features);
+    intercept_ : array (1,) or (K,);  n_iter_ : int;  model_ : Model, which can be saved
+    """
+
+    class_weight: ClassWeight = None
+
+    _numeric: ClassVar[bool] = False
+    _several: ClassVar[bool] = True
+    """Whether more than two classes can be told apart."""
+
+    def _recipe(self) -> Recipe:
+        return replace(super()._recipe(), class_weight=self.class_weight)
+
+    def fit(
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> Self:
+        """Fit to a Dataset, or to a matrix (n, d) with labels y (n,) of any type, weights and offsets (n,)."""
+        super().fit(X, y, sample_weight, offset)
+        if isinstance(X, Dataset):
+            self.classes_ = self.model_.class_labels
+        return self
+
+    @property
+    def intercept_(self) -> NDArray[np.float64]:
+        """b, one number a row of ``coef_``."""
+        return np.atleast_1d(self.model_.intercept)
+
+    def _shaped(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.atleast_2d(coef)
+
+    def decision_function(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+        """(n,) raw predictions z, above 0 for the second class; (n, K) of several classes."""
+        return self._raw(X, offset)
+
+    def predict(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[Any]:
+        """(n,) the class of each row."""
+        z = self._raw(X, offset)
+        classes: NDArray[Any] = self.classes_
+        return np.asarray(classes[(z > 0).astype(np.intp) if z.ndim == 1 else np.argmax(z, axis=1)])
+
+    def score(self, X: Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy, on a Dataset or on a matrix with y."""
+        if isinstance(X, Dataset):
+            return self._metric("accuracy", X)
+        return float(super().score(X, y, sample_weight))
+
+    def _encode(self, y: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y", raise_unknown=True)
+        if kind != "binary" and not self._several:
+            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+        self.classes_, places = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has one class only ({self.classes_[0]}); needed at least 2 classes to tell apart")
+        if self.classes_.dtype.kind in "biuf":
+            return y, None
+        return places, tuple(map(str, self.classes_))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = self._several
+        return tags
+
+
+class Probabilistic(Classifier):
+    """A classifier that knows probabilities."""
+
+    def predict_proba(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+        """(n, K) probabilities of ``classes_``; each row sums to 1."""
+        z = self._raw(X, offset)
+        return self.model_.probabilities(z)
+
+    def predict_log_proba(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+        """(n, K) their logarithms, from z itself: finite where a probability is too small for a number."""
+        z = self._raw(X, offset)
+        return self.model_.log_probabilities(z)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LogisticRegression(Probabilistic, OnePenalty):
+    """Logistic regression: log(1 + eᶻ) − y z of two classes; of more the softmax, or one against the rest.
+
+    Parameters
+    ----------
+    multi_class : {"softmax", "one-vs-rest"}
+        What is fitted to more than two classes: log Σ_c exp(z_c) − z_y, or Σ_c [log(1 + exp(z_c)) − y_c z_c].
+    """
+
+    multi_class: str = "softmax"
+
+    def _loss(self) -> tuple[str, Mapping[str, Option]]:
+        return "logistic", {}
+
+    def _recipe(self) -> Recipe:
+        return replace(super()._recipe(), multi_class=self.multi_class)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LinearSVC(Classifier, OnePenalty):
+    """Linear support vectors of two classes: max(0, 1 − t z) with t = ±1, or its square.
+
+    The hinge has a kink; it is approached by smooth ones, and the fit's ``gap_bound`` counts what is left of it.
+
+    Parameters
+    ----------
+    loss : {"hinge", "squared_hinge"}
+    """
+
+    loss: str = "squared_hinge"
+
+    _several: ClassVar[bool] = False
+
+    def _loss(self) -> tuple[str, Mapping[str, Option]]:
+        if self.loss not in ("hinge", "squared_hinge"):
+            raise SpecError(f"loss is {self.loss!r}; needed 'hinge' or 'squared_hinge'")
+        return self.loss.replace("_", "-"), {}

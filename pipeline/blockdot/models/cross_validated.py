@@ -1,0 +1,130 @@
+"""Estimators that choose α by cross-validation: the whole path and all folds in shared passes (path.py).
+
+The parameters that all have are described in :class:`blockdot.models.estimator.LinearModel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import check_cv
+
+from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.tree import Pool
+from blockdot.errors import SpecError
+from blockdot.models.classifiers import Probabilistic
+from blockdot.models.estimator import LinearModel
+from blockdot.models.folds import Folds, GivenFolds, HashedFolds
+from blockdot.models.kinds import Option
+from blockdot.models.path import Grid, fit_path
+from blockdot.models.recipe import Recipe
+from blockdot.models.regressors import GeneralizedLinear, Regressor
+from blockdot.solvers import Result
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CrossValidated(LinearModel):
+    """What these estimators share.
+
+    Parameters
+    ----------
+    alphas : array or None
+        The α to choose from; None for ``n_alphas`` of them, from the least that leaves no feature to ``eps`` of it.
+    n_alphas, eps : int, float
+        See above.
+    cv : int, splitter, or iterable of (train, test)
+        A number of folds, dealt out by a hash of each row's identity (the same for any number of workers); or, for
+        arrays, what scikit-learn takes: by groups, by time, as given.
+    rule : {"best", "1se"}
+        The α whose models lose least on rows that they have not seen, or the largest within one standard error of it.
+
+    Attributes
+    ----------
+    alpha_ : float, the α that was chosen;  alphas_ : array (A,), falling
+    loss_path_ : array (A, n_folds), the mean loss of each fold's own rows
+    coef_path_ : array (A, n_features) and intercept_path_ : array (A,), of the models of all rows
+    """
+
+    alphas: ArrayLike | None = None
+    n_alphas: int = 100
+    eps: float = 1e-3
+    cv: Any = 5
+    rule: str = "best"
+    tol: float = 1e-4
+
+    def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool) -> Result[Any]:
+        grid = Grid(self.alphas, self.n_alphas, self.eps)
+        self.model_, found = fit_path(
+            data, recipe, pool, grid, self._folds(data), rule=self.rule, callbacks=self.callbacks
+        )
+        self.alphas_, self.loss_path_ = found.alphas, found.losses
+        self.coef_path_, self.intercept_path_ = found.coef, found.intercept
+        self.alpha_ = float(found.alphas[found.best])
+        return found.results[found.best]
+
+    def _folds(self, data: Dataset) -> Folds:
+        if isinstance(self.cv, (int, np.integer)):
+            return HashedFolds(int(self.cv))
+        if data.path is not None:
+            raise SpecError("a splitter goes with arrays; for a block store cv is a number of folds")
+        y = np.concatenate([np.asarray(data.source.block(i).y) for i in range(data.n_blocks)])
+        return _masks(check_cv(self.cv).split(np.zeros((data.n_rows, 1)), y), data.n_rows)
+
+
+def _masks(splits: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]], n: int) -> GivenFolds:
+    train: list[NDArray[np.bool_]] = []
+    test: list[NDArray[np.bool_]] = []
+    for fit_rows, judged_rows in splits:
+        for rows, masks in ((fit_rows, train), (judged_rows, test)):
+            mask = np.zeros(n, np.bool_)
+            mask[rows] = True
+            masks.append(mask)
+    return GivenFolds(np.stack(train, axis=1), np.stack(test, axis=1))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LogisticRegressionCV(Probabilistic, CrossValidated):
+    """Logistic regression of two classes, α by cross-validation."""
+
+    _several: ClassVar[bool] = False
+
+    def _loss(self) -> tuple[str, Mapping[str, Option]]:
+        return "logistic", {}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ElasticNetCV(Regressor, CrossValidated):
+    """Least squares with an elastic net, α by cross-validation: ``l1_ratio=1`` is the lasso, 0 ridge regression."""
+
+    l1_ratio: float = 0.5
+
+    def _loss(self) -> tuple[str, Mapping[str, Option]]:
+        return "squared", {}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PoissonRegressorCV(GeneralizedLinear, CrossValidated):
+    """Counts y ≥ 0 with a logarithmic link, α by cross-validation."""
+
+    def _loss(self) -> tuple[str, Mapping[str, Option]]:
+        return "poisson", {}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TweedieRegressorCV(GeneralizedLinear, CrossValidated):
+    """Targets with the variance φ μᵖ and a logarithmic link, α by cross-validation.
+
+    Parameters
+    ----------
+    power : float
+        p, at least 1.
+    """
+
+    power: float = 1.5
+
+    def _loss(self) -> tuple[str, Mapping[str, Option]]:
+        return "tweedie", {"power": self.power, "link": "log"}

@@ -1,0 +1,260 @@
+"""What the linear estimators share: scikit-learn's manners around one recipe.
+
+    minimise  (1/S) Σ s ℓ(y, x·w + b + o) + α [ ρ Σ p|w| + (1−ρ)/2 Σ p w² ],     b not penalised
+
+``alpha`` is α; scikit-learn's ``C`` is 1/(α S), its Ridge's ``alpha`` is α S. Constructors store their arguments and
+nothing else (they are dataclasses); learnt things end in an underscore.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.threads import ThreadPool
+from blockdot.blocks.tree import Pool
+from blockdot.errors import SpecError
+from blockdot.ingest.collections import gathered, with_columns
+from blockdot.models.evaluate import evaluate
+from blockdot.models.fit import Callback, fit
+from blockdot.models.kinds import Option
+from blockdot.models.model import Model
+from blockdot.models.recipe import Recipe
+from blockdot.solvers import Result
+
+Matrix = sp.sparray | sp.spmatrix | ArrayLike
+Rows = Dataset | Matrix
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LinearModel(BaseEstimator):  # type: ignore[misc]
+    """The parameters of every linear estimator.
+
+    Parameters
+    ----------
+    l1_ratio : float
+        ρ in [0, 1]: 0 is L2 (ridge), 1 is L1 (lasso), between them the elastic net.
+    penalty_weights : array (n_features,) or None
+        p, a factor of each feature's penalty; 0 leaves a feature unpenalised.
+    lower, upper : float, array (n_features,) or None
+        Bounds of the coefficients; ``lower=0`` is non-negativity.
+    groups : array (n_features,) of int or None
+        Which group a feature belongs to: a group lasso, α [ρ Σ_G √|G| ‖w_G‖ + (1−ρ)/2 ‖w‖²].
+    fit_intercept : bool
+        Whether there is a b.
+    standardize : bool
+        Whether the penalty sees features scaled to standard deviation 1. Sparse data stay sparse, and the coefficients
+        are those of the data as they are.
+    solver : str
+        "auto" chooses by the penalty and the data, and logs what and why; or "newton-cg", "newton-cholesky", "lbfgs",
+        "gradient-descent" for smooth penalties, "proximal-newton", "owl-qn", "proximal-gradient" for all.
+    tol : float
+        Stop when the norm of the gradient (of its least subgradient) is below ``tol`` times its norm at the start.
+    max_iter : int
+        Most iterations; a fit that ends there warns.
+    warm_start : bool
+        Whether ``fit`` starts from the last fit.
+    random_state : None
+        Nothing in these solvers is random; it is there for code that sets it.
+    n_jobs : int or None
+        Threads; None and −1 mean all cores that this process may use. The result has the same bits for any number.
+    client : distributed.Client or None
+        A Dask cluster to work on instead.
+    callbacks : sequence of callables
+        Called with the solver's state after each iteration; one that returns True stops the fit.
+    """
+
+    l1_ratio: float = 0.0
+    penalty_weights: ArrayLike | None = None
+    lower: ArrayLike | None = None
+    upper: ArrayLike | None = None
+    groups: ArrayLike | None = None
+    fit_intercept: bool = True
+    standardize: bool = False
+    solver: str = "auto"
+    tol: float = 1e-6
+    max_iter: int = 100
+    warm_start: bool = False
+    random_state: Any = None
+    n_jobs: int | None = None
+    client: object | None = None
+    callbacks: Sequence[Callback] = ()
+    model_: Model = field(init=False)  # learnt: a field for type checkers, no parameter
+
+    _numeric: ClassVar[bool] = True
+    """Whether y holds numbers (and not classes)."""
+
+    def _loss(self) -> tuple[str, Mapping[str, Option]]:
+        """The name of the loss, and its options."""
+        raise NotImplementedError
+
+    def _recipe(self) -> Recipe:
+        loss, options = self._loss()
+        return Recipe(
+            loss,
+            options,
+            l1_ratio=self.l1_ratio,
+            penalty_weights=self.penalty_weights,
+            lower=self.lower,
+            upper=self.upper,
+            groups=self.groups,
+            fit_intercept=self.fit_intercept,
+            standardize=self.standardize,
+            solver=self.solver,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+
+    def fit(
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> Self:
+        """Fit to a Dataset (which holds y, weights and offsets), or to a matrix (n, d) with y, weights, offsets (n,).
+
+        The matrix may be dense or sparse of any format, a pandas, polars or Dask frame, or a Dask array; of a frame y,
+        weights and offsets may be the names of columns, which are then no features. An offset is added to the raw
+        prediction of its row: for counts, the logarithm of the exposure.
+        """
+        recipe, data = self._recipe(), self._training_data(X, y, sample_weight, offset)
+        with self._pool() as pool:
+            result = self._fitted(data, recipe, pool)
+        self.n_features_in_ = data.n_features
+        self.n_iter_ = result.iterations
+        if not result.converged:
+            warnings.warn(f"{type(self).__name__}: {result.message}", ConvergenceWarning, stacklevel=2)
+        return self
+
+    def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool) -> Result[Any]:
+        """Set ``model_``, and say how its fit ended."""
+        raise NotImplementedError
+
+    @property
+    def coef_(self) -> Any:
+        """w, (n_features,) or (K, n_features); 0 where a feature did not occur. Sparse after ``sparsify``."""
+        coef = self._shaped(self.model_.dense_coef())
+        return sp.csr_array(np.atleast_2d(coef)) if getattr(self, "_is_sparse", False) else coef
+
+    @property
+    def intercept_(self) -> Any:
+        """b."""
+        return self.model_.intercept
+
+    def _shaped(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
+        return coef
+
+    def sparsify(self) -> Self:
+        """Give ``coef_`` as a sparse array from now on."""
+        check_is_fitted(self)
+        self._is_sparse = True
+        return self
+
+    def densify(self) -> Self:
+        """Give ``coef_`` as a dense array again."""
+        check_is_fitted(self)
+        self._is_sparse = False
+        return self
+
+    def named_coef(self) -> dict[Any, Any]:
+        """The coefficients that are not 0 by the name of their feature, or its number where it has none."""
+        check_is_fitted(self)
+        model, names = self.model_, getattr(self, "feature_names_in_", None)
+        kept = np.any(model.coef.reshape(len(model.ids), -1) != 0.0, axis=1)
+        pairs = zip(model.ids[kept].tolist(), model.coef[kept].tolist(), strict=True)
+        return {i if names is None else str(names[i]): value for i, value in pairs}
+
+    def _raw(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+        check_is_fitted(self)
+        if isinstance(X, (str, Path)):
+            raise SpecError(f"{X!r} is a path; model_.predict and model_.predict_proba read raw files")
+        if not isinstance(X, Dataset):
+            X, offset = gathered(X, offset)
+            X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        with self._pool() as pool:
+            return self.model_.raw(X, pool, offset)
+
+    def _metric(self, name: str, X: Dataset) -> float:
+        check_is_fitted(self)
+        with self._pool() as pool:
+            value = evaluate(self.model_, X, pool)[name]
+        return float("nan") if value is None else value
+
+    def _training_data(
+        self, X: Rows, y: ArrayLike | None, sample_weight: ArrayLike | None, offset: ArrayLike | None
+    ) -> Dataset:
+        if isinstance(X, Dataset):
+            if not (y is None and sample_weight is None and offset is None):
+                raise SpecError(
+                    "a Dataset holds its targets, weights and offsets: call fit(dataset) without y, sample_weight "
+                    "and offset"
+                )
+            return X
+        if isinstance(X, (str, Path)):
+            raise SpecError(
+                f"{X!r} is a path; make a Dataset of it first: bd.ingest(path, out=...), or bd.Dataset.open"
+            )
+        X, y, sample_weight, offset = gathered(*with_columns(X, y, sample_weight, offset))
+        matrix, target = validate_data(
+            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], y_numeric=self._numeric
+        )
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, matrix, dtype=np.float64)
+        y, names = self._encode(target)
+        return replace(Dataset.from_arrays(matrix, y, sample_weight, offset), classes=names)
+
+    def _encode(self, y: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+        """The targets as numbers, and what the numbers 0, 1, … stand for where the targets are text."""
+        return y, None
+
+    @contextmanager
+    def _pool(self) -> Iterator[Pool]:
+        if self.client is not None:
+            from blockdot.blocks.dask import DaskPool
+
+            yield DaskPool(self.client)
+        else:
+            yield ThreadPool(None if self.n_jobs in (None, -1) else self.n_jobs)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class OnePenalty(LinearModel):
+    """A model with a penalty whose strength is given.
+
+    Parameters
+    ----------
+    alpha : float
+        Strength of the penalty, at least 0, on the scale of the mean loss.
+    """
+
+    alpha: float = 1e-6
+
+    def _recipe(self) -> Recipe:
+        return replace(super()._recipe(), alpha=self.alpha)
+
+    def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool) -> Result[Any]:
+        start = self.model_ if self.warm_start and hasattr(self, "model_") else None
+        self.model_, result = fit(data, recipe, pool, start=start, callbacks=self.callbacks)
+        return result

@@ -1,0 +1,177 @@
+"""What to fit and how: a loss by its name, a penalty in the user's terms, a solver by name or by the data.
+
+F(w, b) = (1/S) Σ s ℓ(y, x·w + b + o) + α [ ρ Σⱼ pⱼ|wⱼ| + (1−ρ)/2 Σⱼ pⱼ wⱼ² ],     lⱼ ≤ wⱼ ≤ uⱼ
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from blockdot.blocks.dataset import Dataset
+from blockdot.errors import SpecError
+from blockdot.models.kinds import Option, kind_of
+from blockdot.models.targets import ClassWeight
+from blockdot.objective.objective import Objective
+from blockdot.objective.penalties import L2, ElasticNet, GroupLasso, Penalty
+from blockdot.objective.scaling import AsIs, Standardized
+from blockdot.solvers import (
+    LBFGS,
+    OWLQN,
+    Backtracking,
+    GradientDescent,
+    NewtonCG,
+    NewtonCholesky,
+    ProximalGradient,
+    ProximalNewton,
+)
+from blockdot.vectors import Vector
+
+# A Hessian of more features is not made as a matrix: its factor alone would cost more than the products do.
+_FEW_FEATURES = 1024
+# Nor where rows are longer: the matrix costs the square of the non-zeros of a row, a product twice their number.
+_SHORT_ROWS = 128
+
+SMOOTH = ("newton-cg", "newton-cholesky", "lbfgs", "gradient-descent")
+PROXIMAL = ("proximal-newton", "owl-qn", "proximal-gradient")
+SOLVERS = ("auto", *SMOOTH, *PROXIMAL)
+AnySolver = (
+    NewtonCG | NewtonCholesky | LBFGS | GradientDescent | Backtracking | ProximalNewton | OWLQN | ProximalGradient
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to fit and how.
+
+    Attributes
+    ----------
+    loss, options
+        The loss's name and its options (kinds.py). "logistic" with more than two classes becomes ``multi_class``.
+    alpha, l1_ratio, penalty_weights
+        α, ρ, and p: one number for each of the ``n_features`` of the data, or None for ones.
+    lower, upper
+        Bounds of w: a number, or one for each of the ``n_features``; None for none.
+    groups
+        The group 0, 1, … of each of the ``n_features``: a group lasso.
+    standardize
+        Whether the penalty sees features scaled to standard deviation 1; coefficients come back in the data's units.
+    class_weight
+        A factor for each class, or "balanced".
+    step
+        A fixed step for gradient descent; without it the step is searched.
+    """
+
+    loss: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+    alpha: float = 1e-6
+    l1_ratio: float = 0.0
+    penalty_weights: ArrayLike | None = None
+    lower: ArrayLike | None = None
+    upper: ArrayLike | None = None
+    groups: ArrayLike | None = None
+    penalty: Penalty | None = None
+    """A penalty of the user's own, in the place of all the above."""
+    fit_intercept: bool = True
+    standardize: bool = False
+    multi_class: str = "softmax"
+    class_weight: ClassWeight = None
+    solver: str = "auto"
+    step: float | None = None
+    tol: float = 1e-6
+    max_iter: int = 100
+
+    def __post_init__(self) -> None:
+        kind_of(self.loss)
+        if self.solver not in SOLVERS:
+            raise SpecError(f"solver is {self.solver!r}; needed one of {', '.join(SOLVERS)}")
+        if self.step is not None and self.solver != "gradient-descent":
+            raise SpecError(f"step goes with solver = 'gradient-descent', not with {self.solver!r}: remove it")
+        if self.multi_class not in ("softmax", "one-vs-rest"):
+            raise SpecError(f"multi_class is {self.multi_class!r}; needed 'softmax' or 'one-vs-rest'")
+        ElasticNet(self.alpha, self.l1_ratio)  # checks both
+        if self.groups is not None and not all(x is None for x in (self.penalty_weights, self.lower, self.upper)):
+            raise SpecError("groups (a group lasso) goes without penalty_weights and bounds: leave one of them out")
+
+    def make_penalty(self, data: Dataset, scaling: AsIs | Standardized) -> Penalty:
+        """The penalty over the features that occur in ``data``, as the scaled parameters have it."""
+        if self.penalty is not None:
+            return self.penalty
+        if self.groups is not None:
+            groups = _of_features("groups", self.groups, data)
+            _, places = np.unique(groups, return_inverse=True)
+            return GroupLasso(self.alpha, places.astype(np.int64), self.l1_ratio)
+        if self.l1_ratio == 0 and self.penalty_weights is None and self.lower is None and self.upper is None:
+            return L2(self.alpha)
+        weights = None if self.penalty_weights is None else _of_features("penalty_weights", self.penalty_weights, data)
+        scale = scaling.sd if isinstance(scaling, Standardized) else 1.0
+        lower = -np.inf if self.lower is None else _of_features("lower bounds", self.lower, data) * scale
+        upper = np.inf if self.upper is None else _of_features("upper bounds", self.upper, data) * scale
+        return ElasticNet(self.alpha, self.l1_ratio, weights, lower, upper)
+
+    def make_solver(self, objective: Objective, data: Dataset) -> tuple[AnySolver, str]:
+        """The solver that the recipe names, or the one that suits the objective and the data, and the reason."""
+        if self.solver == "auto":
+            return _choose(objective, data)
+        if self.solver == "newton-cholesky" and objective.term is None and _is_flat(objective):
+            raise SpecError(
+                f"the loss {self.loss} has pieces without curvature, where a Hessian cannot be solved with "
+                "unless there is an L2 penalty: choose newton-cg or lbfgs, or alpha > 0"
+            )
+        descent = Backtracking() if self.step is None else GradientDescent(self.step)
+        named: dict[str, AnySolver] = {
+            "newton-cg": NewtonCG(),
+            "newton-cholesky": NewtonCholesky(),
+            "lbfgs": LBFGS(),
+            "gradient-descent": descent,
+            "proximal-newton": ProximalNewton(),
+            "owl-qn": OWLQN(),
+            "proximal-gradient": ProximalGradient(),
+        }
+        return named[self.solver], "as asked for"
+
+
+def _choose(objective: Objective, data: Dataset) -> tuple[AnySolver, str]:
+    """The solver: by the Hessian where there is one, factored where it is small and cheap to make, else by products."""
+    loss, term = objective.loss, objective.term
+    curved = callable(getattr(loss, "hess_dot", None))
+    if term is not None:
+        if term.face(objective.zeros(), objective.zeros()) is None:
+            return ProximalGradient(), f"{term.name} is linear in no box, so only its prox is used"
+        if not curved:
+            return OWLQN(), f"{term.name}, and the loss {type(loss).__name__} has no second derivative"
+        return ProximalNewton(), f"{term.name}: Newton steps among the features that are not at a kink or a bound"
+    if not curved:
+        return LBFGS(), f"the loss {type(loss).__name__} has a gradient and no second derivative"
+    k, a_row = len(data.table), data.nnz / max(data.n_rows, 1)
+    if objective.layout.width > 1:
+        return NewtonCG(), f"{objective.layout.width} outputs: the Hessian is used by products, never made"
+    if not objective.penalty.is_diagonal:
+        return NewtonCG(), "the penalty is known by its products"
+    if _is_flat(objective):
+        return NewtonCG(), "the loss has pieces without curvature, and there is no penalty"
+    if k <= _FEW_FEATURES and a_row <= _SHORT_ROWS:
+        return NewtonCholesky(), f"{k:,} features occur: their Hessian is a small matrix, made in one pass"
+    if k <= _FEW_FEATURES:
+        return NewtonCG(), f"rows have {a_row:,.0f} non-zeros: products with the Hessian are cheaper than its matrix"
+    return NewtonCG(), f"{k:,} features occur: the Hessian is used by products, never made"
+
+
+def _is_flat(objective: Objective) -> bool:
+    """Whether there may be no curvature at all: on the linear pieces of a loss, without a penalty."""
+    return hasattr(objective.loss, "smoothing") and not objective.penalty.strong_convexity > 0.0
+
+
+def _of_features(name: str, values: ArrayLike, data: Dataset) -> Vector:
+    """A number for each feature that occurs, in the order of the table, from one, or one for each of n_features."""
+    array: NDArray[np.float64] = np.asarray(values, np.float64)
+    if array.ndim == 0:
+        return np.full(len(data.table), float(array))
+    if array.shape != (data.n_features,):
+        raise SpecError(f"{name} has the shape {array.shape}; needed ({data.n_features},), one for each feature")
+    if np.any(np.isnan(array)):
+        raise SpecError(f"{name}[{int(np.flatnonzero(np.isnan(array))[0])}] is NaN; needed numbers")
+    return array[data.table.ids]

@@ -1,0 +1,489 @@
+"""Families and links: against scikit-learn and scipy, published fits, and exact where a mean cannot be told from 1."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import expit, log_ndtr
+from sklearn._loss import HalfBinomialLoss, HalfGammaLoss, HalfPoissonLoss, HalfTweedieLoss, HalfTweedieLossIdentity
+from sklearn.metrics import d2_tweedie_score, log_loss, mean_tweedie_deviance
+
+from blockdot.errors import SpecError
+from blockdot.objective.families import Binomial, Gamma, Gaussian, InverseGaussian, Poisson, Tweedie
+from blockdot.objective.links import (
+    LINKS,
+    CLogLog,
+    Identity,
+    Inverse,
+    InverseSquared,
+    Link,
+    Log,
+    Logit,
+    Power,
+    Probit,
+    link_named,
+)
+
+ALL_LINKS = [*LINKS.values(), Power(0.0), Power(0.5), Power(1.0), Power(-1.5), Power(3.0)]
+
+
+def rows(n=100, seed=0):
+    """Counts, positive numbers, z and s."""
+    rng = np.random.default_rng(seed)
+    return rng.poisson(1.5, n).astype(float), rng.gamma(2.0, size=n) + 0.1, rng.normal(size=n), rng.random(n) + 0.1
+
+
+def z_of(link, n=41):
+    """Points of the link's domain."""
+    if isinstance(link, (Inverse, InverseSquared)) or (isinstance(link, Power) and link.power not in (0.0, 1.0)):
+        return np.linspace(0.2, 4, n)
+    return np.linspace(-3, 3, n)
+
+
+# --- links ---
+
+
+@pytest.mark.parametrize("link", ALL_LINKS, ids=lambda link: link.name)
+def test_a_link_and_its_inverse(link):
+    z = z_of(link)
+    mu = link.inverse(z)
+    np.testing.assert_allclose(link.link(mu), z, rtol=1e-9, atol=1e-12)
+    if not isinstance(link, (Identity, Power)):
+        assert np.all((mu > link.lowest) & (mu < link.highest))
+
+
+@pytest.mark.parametrize("link", ALL_LINKS, ids=lambda link: link.name)
+def test_the_derivatives_of_a_link_by_differences(link):
+    z, h = z_of(link), 1e-5
+    for function, derivative in ((link.inverse, link.d1), (link.d1, link.d2)):
+        expected = (function(z + h) - function(z - h)) / (2 * h)
+        scale = 1 + np.abs(function(z)).max()
+        np.testing.assert_allclose(derivative(z), expected, rtol=1e-6, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize("link", [Log(), Probit(), CLogLog(), Identity(), Power(2.0)], ids=lambda link: link.name)
+def test_the_tails_of_a_link_by_their_definition_and_by_differences(link):
+    z = {"log": np.linspace(-4, -0.1, 41), "identity": np.linspace(0.1, 0.9, 41), "power(2)": np.linspace(0.1, 0.9, 41)}
+    z, h = z.get(link.name, np.linspace(-2, 1.2, 41)), 1e-5
+    mu = link.inverse(z)
+    np.testing.assert_allclose(link.log_tails(z), [np.log(mu), np.log(1 - mu)], rtol=1e-11)
+    for function, derivative in ((link.log_tails, link.log_tails_d1), (link.log_tails_d1, link.log_tails_d2)):
+        expected = (np.array(function(z + h)) - np.array(function(z - h))) / (2 * h)
+        np.testing.assert_allclose(derivative(z), expected, rtol=1e-7, atol=1e-7)
+
+
+def test_links_do_not_overflow_nor_warn():
+    z = np.array([-1e4, -800.0, -1.0, 0.0, 1.0, 800.0, 1e4])
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        for link in ALL_LINKS:
+            results = [link.inverse(z), link.d1(z), link.d2(z)]
+            if link.name in ("identity", "logit", "probit", "cloglog"):
+                assert np.all(np.isfinite(results))
+            tails = [*link.log_tails(z), *link.log_tails_d1(z), *link.log_tails_d2(z)]
+            assert link.name not in ("probit", "cloglog") or not np.any(np.isnan(tails))
+
+
+def test_a_link_outside_of_its_domain_is_not_a_number():
+    assert np.isnan(Inverse().inverse(np.zeros(1)))[0]
+    for link in (InverseSquared(), Power(0.5), Power(-1.0)):
+        assert np.all(np.isnan([link.inverse(np.array([0.0, -1.0])), link.d1(np.array([0.0, -1.0]))]))
+    assert Power(1.0).inverse(np.array([-2.0]))[0] == -2.0
+
+
+def test_links_by_name():
+    assert {name: link_named(name).name for name in LINKS} == {name: name for name in LINKS}
+    assert link_named("power(0.5)") == Power(0.5)
+    assert all(link_named(link.name) == link for link in ALL_LINKS)
+    for name in ("loglog", "power(x)", "power"):
+        with pytest.raises(SpecError, match=r"needed one of identity, log, logit, .*, or power\(p\) with a number p"):
+            link_named(name)
+    with pytest.raises(SpecError, match="power of a link is inf"):
+        Power(np.inf)
+
+
+# --- values against scikit-learn ---
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "positive"),
+    [
+        (Poisson(), HalfPoissonLoss(), False),
+        (Gamma(), HalfGammaLoss(), True),
+        (Tweedie(1.0), HalfPoissonLoss(), False),
+        (Tweedie(2.0), HalfGammaLoss(), True),
+        (Tweedie(1.3), HalfTweedieLoss(power=1.3), False),
+        (Tweedie(2.7), HalfTweedieLoss(power=2.7), True),
+        (InverseGaussian(), HalfTweedieLoss(power=3.0), True),
+        (Tweedie(-0.5), HalfTweedieLoss(power=-0.5), False),
+        (Gaussian(Log()), HalfTweedieLoss(power=0.0), False),
+    ],
+    ids=repr,
+)
+def test_with_the_logarithmic_link_they_are_scikit_learns_half_losses(ours, theirs, positive):
+    counts, numbers, z, s = rows()
+    y = numbers if positive else counts
+    assert ours.value(y, z, s) == pytest.approx(np.sum(s * theirs.loss(y, z)), rel=1e-12)
+    gradient, hessian = theirs.gradient_hessian(y, z)
+    np.testing.assert_allclose(ours.value_and_grad(y, z, 1.0)[1], gradient, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(ours.hess_dot(y, z, 1.0, np.ones_like(z)), hessian, rtol=1e-10, atol=1e-12)
+
+
+def test_other_links_are_scikit_learns_half_losses():
+    counts, _, z, s = rows()
+    y, z = counts, np.abs(z) + 0.2
+    theirs = HalfTweedieLossIdentity(power=1.6)
+    ours = Tweedie(1.6, Identity())
+    assert ours.deviance(y, z, s) == pytest.approx(2 * np.sum(s * theirs.loss(y, z)), rel=1e-12)
+    gradient, hessian = theirs.gradient_hessian(y, z, sample_weight=s)
+    np.testing.assert_allclose(ours.value_and_grad(y, z, s)[1], gradient, rtol=1e-12)
+    np.testing.assert_allclose(ours.hess_dot(y, z, s, np.ones_like(z)), hessian, rtol=1e-12)
+    shares, theirs = np.minimum(counts, 3) / 3, HalfBinomialLoss()
+    assert Binomial().value(shares, z, s) == pytest.approx(np.sum(s * theirs.loss(shares, z)), rel=1e-12)
+
+
+def test_the_powers_of_tweedie_that_have_names():
+    counts, numbers, z, s = rows()
+    for link in (Log(), Power(0.5)):
+        at = z if link == Log() else np.abs(z) + 0.2
+        for named, power, y in (
+            (Gaussian(link), 0.0, counts),
+            (Poisson(link), 1.0, counts),
+            (Gamma(link), 2.0, numbers),
+            (InverseGaussian(link), 3.0, numbers),
+        ):
+            value, grad = Tweedie(power, link).value_and_grad(y, at, s)
+            assert named.value_and_grad(y, at, s)[0] == value
+            assert np.array_equal(named.value_and_grad(y, at, s)[1], grad)
+            mu = link.inverse(at)
+            assert named.deviance(y, mu, s) == Tweedie(power, link).deviance(y, mu, s)
+
+
+class Exponential(Link):
+    """The logarithm under another name, for which no family has formulas of its own."""
+
+    name = "exponential"
+
+    def link(self, mu):
+        return np.log(mu)
+
+    def inverse(self, z):
+        return np.exp(z)
+
+    d1 = d2 = inverse
+
+
+@pytest.mark.parametrize("family", [Poisson, Gamma, InverseGaussian, lambda link: Tweedie(1.4, link)])
+def test_the_formulas_of_the_logarithmic_link_are_the_chain_rule(family):
+    _, y, z, s = rows()
+
+    plain = family(Exponential())
+    value, grad = plain.value_and_grad(y, z, s)
+    assert family(Log()).value(y, z, s) == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(family(Log()).value_and_grad(y, z, s)[1], grad, rtol=1e-10, atol=1e-12)
+    expected = plain.hess_dot(y, z, s, np.ones_like(z))
+    np.testing.assert_allclose(family(Log()).hess_dot(y, z, s, np.ones_like(z)), expected, rtol=1e-9, atol=1e-11)
+
+
+# --- the deviance and the likelihood ---
+
+
+@pytest.mark.parametrize("power", [-1.2, 0.0, 1.0, 1.01, 1.5, 1.99, 2.0, 2.5, 3.0, 4.0])
+def test_the_deviance_is_scikit_learns(power):
+    counts, numbers, z, s = rows()
+    y = numbers if power >= 2 else counts - (power <= 0)
+    mu = np.exp(z)
+    found = Tweedie(power).deviance(y, mu, s)
+    assert found == pytest.approx(np.sum(s) * mean_tweedie_deviance(y, mu, sample_weight=s, power=power), rel=1e-10)
+    if np.average(y, weights=s) > 0:
+        null = Tweedie(power).deviance(y, np.full_like(y, np.average(y, weights=s)), s)
+        assert 1 - found / null == pytest.approx(d2_tweedie_score(y, mu, sample_weight=s, power=power), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "family", [Gaussian(), Poisson(), Gamma(), InverseGaussian(), Tweedie(1.5), Tweedie(-1.0), Binomial()], ids=repr
+)
+def test_the_deviance_is_twice_the_loss_less_its_least(family):
+    _, numbers, z, s = rows()
+    y = expit(z) if isinstance(family, Binomial) else numbers
+    z = 0.3 + 0.5 * z
+    own = family.link.link(y)
+    expected = 2 * (family.value(y, z, s) - family.value(y, own, s))
+    assert family.deviance(y, family.predict(z), s) == pytest.approx(expected, rel=1e-9)
+    assert family.deviance(y, y, s) == pytest.approx(0, abs=1e-12)
+    h = 1e-6
+    mu = family.predict(z)
+    for i in range(3):
+        step = h * (np.arange(len(mu)) == i)
+        slope = (family.deviance(y, mu + step, s) - family.deviance(y, mu - step, s)) / (2 * h)
+        assert slope == pytest.approx((2 * s * (mu - y) / family.variance(mu))[i], rel=1e-4, abs=1e-6)
+
+
+def test_the_deviance_is_never_negative_and_keeps_its_digits():
+    _, y, _, _ = rows()
+    for power in (-1.0, 1.0, 1.5, 2.0, 2.5, 3.0):
+        assert min(Tweedie(power).deviance(y[i : i + 1], y[i : i + 1], 1.0) for i in range(len(y))) >= 0
+    step = 2.0**-40
+    for family in (Gaussian(), Gamma(), InverseGaussian()):
+        near = family.deviance(np.ones(1), np.array([1 + step]), 1.0)
+        assert near == pytest.approx(step**2, rel=1e-9, abs=0)
+
+
+def test_the_deviance_of_shares():
+    counts, _, z, s = rows()
+    y, p = np.minimum(counts, 1), expit(z)
+    expected = 2 * log_loss(y, p, normalize=False, sample_weight=s)
+    assert Binomial().deviance(y, p, s) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_deviance_at_the_edges():
+    zero, one = np.zeros(1), np.ones(1)
+    assert Poisson().deviance(zero, zero, 1.0) == 0
+    assert Poisson().deviance(zero, 3 * one, 1.0) == pytest.approx(6.0)
+    assert Tweedie(1.5).deviance(zero, zero, 1.0) == 0
+    assert Binomial().deviance(one, one, 1.0) == Binomial().deviance(zero, zero, 1.0) == 0
+    for family, y, mu in (
+        (Poisson(), one, zero),
+        (Poisson(), zero, -one),
+        (Gamma(), one, -one),
+        (Binomial(), one, zero),
+        (Binomial(), zero, 2 * one),
+        (Tweedie(1.5), one, zero),
+        (Poisson(), one, np.nan * one),
+    ):
+        assert family.deviance(y, mu, 1.0) == np.inf
+        assert family.deviance(np.append(y, 1.0), np.append(mu, 0.5), np.array([0.0, 1.0])) < np.inf
+
+
+def test_the_likelihood_is_scipys():
+    counts, y, z, s = rows()
+    mu, phi = np.exp(z), 0.7
+    p, hits = expit(z), np.minimum(counts, 1)
+    for found, expected in (
+        (Poisson().loglik(counts, mu, s), stats.poisson.logpmf(counts, mu)),
+        (Gaussian().loglik(y, z, s, phi), stats.norm.logpdf(y, z, np.sqrt(phi))),
+        (Gamma().loglik(y, mu, s, phi), stats.gamma.logpdf(y, 1 / phi, scale=mu * phi)),
+        (InverseGaussian().loglik(y, mu, s, phi), stats.invgauss.logpdf(y, mu * phi, scale=1 / phi)),
+        (Binomial().loglik(hits, p, s), stats.bernoulli.logpmf(hits, p)),
+    ):
+        assert found == pytest.approx(np.sum(s * expected), rel=1e-11)
+    assert Binomial().loglik(np.ones(1), np.ones(1), 1.0) == 0
+    assert Binomial().loglik(np.ones(1), np.zeros(1), 1.0) == -np.inf
+    assert not hasattr(Tweedie(1.5), "loglik")
+
+
+def test_the_likelihood_ratio_is_the_deviance():
+    counts, y, z, s = rows()
+    mu = np.exp(z)
+    for family, targets, phi in ((Poisson(), counts, 1.0), (Gamma(), y, 0.7), (InverseGaussian(), y, 0.7)):
+        ratio = family.loglik(targets, targets, s, phi) - family.loglik(targets, mu, s, phi)
+        assert family.deviance(targets, mu, s) == pytest.approx(2 * phi * ratio, rel=1e-10)
+
+
+# --- the edges of domains ---
+
+
+def test_outside_of_the_domain_the_loss_is_infinite():
+    y, z = np.array([1.0, 1.0]), np.array([0.5, -0.5])
+    for family in (Poisson(Identity()), Gamma(Inverse()), InverseGaussian(InverseSquared()), Poisson(Power(0.5))):
+        assert family.value(y, z, 1.0) == np.inf
+        value, grad = family.value_and_grad(y, z, 1.0)
+        assert value == np.inf
+        assert np.isfinite(grad[0])
+        assert not np.isfinite(grad[1])
+    for link in (Log(), Identity(), Inverse()):
+        outside = np.array([0.5, -0.5]) if link != Identity() else np.array([-0.5, 1.5])
+        for share in (0.0, 0.5, 1.0):
+            for where in outside:
+                inside = {"log": where < 0, "identity": 0 < where < 1, "inverse": where > 1}[link.name]
+                assert np.isfinite(Binomial(link).value(np.array([share]), np.array([where]), 1.0)) == inside
+
+
+@pytest.mark.parametrize(
+    ("family", "z"), [(Poisson(Identity()), -1.0), (Poisson(), 1e4), (Gamma(), -1e4), (Binomial(CLogLog()), 1e4)]
+)
+def test_a_row_of_no_weight_counts_for_nothing(family, z):
+    y, z, s = np.array([0.5, 0.5]), np.array([z, 0.4]), np.array([0.0, 2.0])
+    value, grad = family.value_and_grad(y, z, s)
+    assert value == family.value(y, z, s) == family.value(y[1:], z[1:], s[1:])
+    assert grad.tolist() == [0.0, *family.value_and_grad(y[1:], z[1:], s[1:])[1]]
+    assert family.hess_dot(y, z, s, np.ones(2))[0] == 0.0
+    assert family.value(y, z, 1.0) == np.inf
+
+
+def test_a_share_keeps_its_digits_in_both_tails():
+    def near(value, rel=1e-13):
+        return pytest.approx(value, rel=rel, abs=0)
+
+    one, zero = np.ones(1), np.zeros(1)
+
+    def at(link, y, z):
+        z = np.array([z])
+        value, grad = Binomial(link).value_and_grad(y, z, 1.0)
+        return value, grad[0], Binomial(link).hess_dot(y, z, 1.0, one)[0]
+
+    density = np.exp(-200.0) / np.sqrt(2 * np.pi)
+    value, slope, curvature = at(Probit(), one, 20.0)
+    assert value == near(-float(log_ndtr(20.0)))
+    assert slope == near(-density, 1e-12)
+    assert curvature == near(20 * density, 1e-12)
+    # Mills' ratio far out: λ(z) = |z| + 1/|z| + …, and λ (λ + z) → 1
+    value, slope, curvature = at(Probit(), one, -1e4)
+    assert value == near(5e7 + np.log(1e4 * np.sqrt(2 * np.pi)), 1e-14)
+    assert slope == near(-(1e4 + 1e-4), 1e-14)
+    assert curvature == near(1.0, 1e-6)
+    value, slope, curvature = at(CLogLog(), one, -50.0)
+    assert (value, slope, curvature) == near((50.0, -1.0, 0.5 * np.exp(-50.0)))
+    value, slope, curvature = at(CLogLog(), one, 4.0)
+    assert value == near(-np.log1p(-np.exp(-np.exp(4.0))))
+    value, slope, curvature = at(CLogLog(), zero, -50.0)
+    assert (value, slope, curvature) == near((np.exp(-50.0),) * 3)
+    assert at(CLogLog(), one, 1e4) == (0.0, 0.0, 0.0)
+    value, slope, curvature = at(Log(), zero, -50.0)
+    assert (value, slope, curvature) == near((np.exp(-50.0),) * 3)
+    assert at(Log(), one, -1e4) == (1e4, -1.0, 0.0)
+
+
+def test_the_curvature_of_cloglog_has_no_seam():
+    z = np.log(1e-3) + np.array([-1e-12, 1e-12])
+    below, above = Binomial(CLogLog()).hess_dot(np.ones(2), z, 1.0, np.ones(2))
+    assert below == pytest.approx(above, rel=1e-10)
+
+
+@pytest.mark.parametrize("power", [-2.0, 1.0, 1.001, 1.5, 1.999, 2.0, 2.5, 3.0])
+def test_tweedie_far_out_is_infinite_or_zero_and_never_undefined(power):
+    loss = Tweedie(power)
+    y, z = np.array([0.5, 0.5]), np.array([-1e4, 1e4])
+    if power < 2:
+        y, z = np.append(y, [0.0, 0.0]), np.append(z, z)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        for i in range(len(y)):
+            value, grad = loss.value_and_grad(y[i : i + 1], z[i : i + 1], 1.0)
+            curvature = loss.hess_dot(y[i : i + 1], z[i : i + 1], 1.0, np.ones(1))
+            assert not np.isnan([value, grad[0], curvature[0]]).any()
+            # too large a mean, or too small a one; for p < 1 the slope fades away below, for p > 2 above
+            assert grad[0] >= 0 if z[i] > 0 or y[i] == 0 else (grad[0] < 0 or power < 1)
+
+
+# --- published fits ---
+
+
+def fit(family, X, y, s=1.0):
+    """Newton's method from the targets themselves, with halved steps: as R's glm.fit, with the observed Hessian."""
+    z = family.link.link(family.targets_start(y))
+    w = np.linalg.lstsq(X, z, rcond=None)[0]
+    for _ in range(50):
+        value, grad = family.value_and_grad(y, X @ w, s)
+        curvature = family.hess_dot(y, X @ w, s, np.ones_like(y))
+        step = np.linalg.solve(X.T @ (curvature[:, None] * X), X.T @ grad)
+        length = 1.0
+        while not family.value(y, X @ (w - length * step), s) <= value + 1e-12 * abs(value):
+            length /= 2
+        w = w - length * step
+    assert np.linalg.norm(X.T @ family.value_and_grad(y, X @ w, s)[1]) < 1e-8 * np.linalg.norm(np.abs(X).T @ np.abs(y))
+    return w, family.predict(X @ w)
+
+
+def test_dobsons_trial():
+    """R, ?glm: Dobson (1990), page 93."""
+    y = np.array([18, 17, 15, 20, 10, 20, 25, 13, 12.0])
+    outcome, treatment = np.tile([0, 1, 2], 3), np.repeat([0, 1, 2], 3)
+    X = np.column_stack([np.ones(9), outcome == 1, outcome == 2, treatment == 1, treatment == 2]).astype(float)
+    w, mu = fit(Poisson(), X, y)
+    np.testing.assert_allclose(w, [3.045, -0.4543, -0.2930, 0, 0], atol=5e-4)
+    assert Poisson().deviance(y, mu, 1.0) == pytest.approx(5.1291, abs=5e-5)
+    assert Poisson().deviance(y, np.full(9, y.mean()), 1.0) == pytest.approx(10.5814, abs=5e-5)
+    assert -2 * Poisson().loglik(y, mu, 1.0) + 10 == pytest.approx(56.76, abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("times", "coefficients", "deviance", "null"),
+    [
+        ([118, 58, 42, 35, 27, 25, 21, 19, 18], [-0.01655438, 0.01534311], 0.01673, 3.51283),
+        ([69, 35, 26, 21, 18, 16, 13, 12, 12], [-0.02390848, 0.02359922], 0.01267, 3.118557),
+    ],
+)
+def test_clotting_times_of_blood(times, coefficients, deviance, null):
+    """R, ?glm: McCullagh & Nelder (1989), pages 300–302. The inverse link, the start of which is the targets."""
+    y = np.array(times, float)
+    X = np.column_stack([np.ones(9), np.log([5, 10, 15, 20, 30, 40, 60, 80, 100])])
+    family = Gamma(Inverse())
+    w, mu = fit(family, X, y)
+    np.testing.assert_allclose(w, coefficients, rtol=1e-6)
+    assert family.deviance(y, mu, 1.0) == pytest.approx(deviance, abs=5e-6)
+    assert family.deviance(y, np.full(9, y.mean()), 1.0) == pytest.approx(null, abs=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("link", "coefficients", "deviance"),
+    [
+        (Logit(), [-60.717, 34.270], 11.2322),
+        (Probit(), [-34.935, 19.728], 10.1198),
+        (CLogLog(), [-39.572, 22.041], 3.4464),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_beetles_killed_by_gas(link, coefficients, deviance):
+    """Bliss (1935), in Dobson, *An Introduction to Generalized Linear Models*, section on dose–response models."""
+    dose = np.array([1.6907, 1.7242, 1.7552, 1.7842, 1.8113, 1.8369, 1.8610, 1.8839])
+    beetles, killed = np.array([59, 60, 62, 56, 63, 59, 62, 60.0]), np.array([6, 13, 18, 28, 52, 53, 61, 60.0])
+    X, y = np.column_stack([np.ones(8), dose]), killed / beetles
+    w, mu = fit(Binomial(link), X, y, beetles)
+    np.testing.assert_allclose(w, coefficients, atol=1.5e-3)
+    assert Binomial(link).deviance(y, mu, beetles) == pytest.approx(deviance, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        *(Gaussian(link) for link in (Identity(), Log(), Inverse(), Logit())),
+        *(Poisson(link) for link in (Log(), Identity(), Power(0.5), Inverse(), Logit())),
+        *(Binomial(link) for link in (Logit(), Probit(), CLogLog(), Log(), Identity())),
+        *(Tweedie(power) for power in (-1.0, 0.0, 1.5)),
+    ],
+    ids=repr,
+)
+def test_a_start_for_every_row_is_inside_of_the_domain(family):
+    y = np.array([0.0, 1e-9, 0.5, 1.0]) if isinstance(family, Binomial) else np.array([-3.0, 0.0, 1e-9, 2.0, 1e6])
+    if family.check(y) is not None:
+        y = y[1:]
+    z = family.link.link(family.targets_start(y))
+    assert np.all(np.isfinite(z))
+    assert np.isfinite(family.value(y, z, 1.0))
+
+
+@pytest.mark.parametrize("family", [Gamma(Inverse()), Gamma(Identity()), InverseGaussian(InverseSquared())], ids=repr)
+def test_positive_targets_are_their_own_start(family):
+    y = np.array([1e-3, 1.0, 1e3])
+    assert np.array_equal(family.targets_start(y), y)
+
+
+# --- what cannot be ---
+
+
+def test_powers_that_no_distribution_has():
+    for power in (0.5, 1e-9, np.nan, np.inf):
+        with pytest.raises(SpecError, match="needed a finite number, at most 0 or at least 1: no distribution"):
+            Tweedie(power)
+
+
+def test_a_link_by_name_is_refused_in_words():
+    for make in (Poisson, Binomial, Gaussian):
+        with pytest.raises(SpecError, match=r"link is 'log'; needed a Link .* link_named\('log'\)"):
+            make("log")
+
+
+def test_targets_outside_of_the_family():
+    assert Gamma().check(np.array([1.0, 0.0])) == "y[1] is 0: Gamma needed numbers above 0"
+    assert Tweedie(1.5).check(np.array([0.0, -0.5])) == "y[1] is -0.5: Tweedie needed numbers, at least 0"
+    assert Tweedie(-1.0).check(np.array([-0.5, np.nan])) == "y[1] is nan: Tweedie needed finite numbers"
+    assert Binomial().check(np.array([0.0, 1.5])) == "y[1] is 1.5: Binomial needed shares, 0 to 1"
+
+
+def test_the_module_loads_without_scipy_special():
+    code = (
+        "import sys, blockdot.objective.families; print('scipy.special' in sys.modules, 'scipy.stats' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.split() == ["False", "False"]

@@ -11,7 +11,7 @@ gives that block's result. The three verbs are written once; a pool (threads, Da
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, Self, TypeVar
 
@@ -60,6 +60,7 @@ class Blocks:
         self.source = source
         self.pool = pool
         self._fit = uuid.uuid4().hex  # names what each process remembers of the passes over these blocks
+        self._once: dict[object, Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +89,13 @@ class Blocks:
         """``task``'s result for each block (or for the blocks ``ids``), in order."""
         wanted = range(self.n_blocks) if ids is None else ids
         return self.pool.map(_run_one, wanted, self._fit, self.source, task, *vectors)
+
+    def once(self, key: object, make: Callable[[], Out]) -> Out:
+        """What ``make`` gives, made the first time that it is asked for under ``key``."""
+        if key not in self._once:
+            self._once[key] = make()
+        result: Out = self._once[key]
+        return result
 
     def take(self, ids: Sequence[int]) -> list[Block]:
         """The blocks themselves, in this process."""

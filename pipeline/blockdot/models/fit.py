@@ -2,11 +2,8 @@
 
 1. the targets: classes become 0, 1, …; what the loss cannot take is refused       (targets.py)
 2. the objective: loss, predictor, penalty, and standardisation as a change of variables
-3. the solver, from w = 0, from the constant model, or from another model          (recipe.py)
+3. the solver, from w = 0, from the constant model, or from another model          (recipe.py, continuation.py)
 4. the model, its coefficients in the units of the data                             (model.py)
-
-A loss that has a kink (hinge, pinball) is minimised through smooth ones, each ten times nearer to it and started where
-the last one ended, until what is left of the smoothing is below ``tol`` of the value: a bound that is certain.
 """
 
 from __future__ import annotations
@@ -24,24 +21,22 @@ from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.sums import Blocks
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
+from blockdot.models.continuation import minimized
 from blockdot.models.kinds import make_loss
 from blockdot.models.model import Fit, Model, ModelInfo
 from blockdot.models.recipe import AnySolver, Recipe
 from blockdot.models.targets import Tally, class_factors, class_labels, tally
-from blockdot.objective.certificate import gap_bound
 from blockdot.objective.losses import Loss, Squared
 from blockdot.objective.objective import Objective
+from blockdot.objective.penalties import Penalty
 from blockdot.objective.predictors import Linear
 from blockdot.objective.scaling import AsIs, standardized
-from blockdot.solvers import NewtonCG, Result, State, Status, minimize
+from blockdot.solvers import NewtonCG, Result, State, minimize
 from blockdot.vectors import Vector, norm
 
 logger = logging.getLogger(__name__)
 
 Callback = Callable[[State], bool | None]
-
-_SMOOTHER = 10.0  # how much nearer to the kink each smooth loss is
-_MOST_SMOOTH = 13  # of them: the last is nearer than rounding
 
 
 def fit(
@@ -63,8 +58,18 @@ def fit(
     with settled(data, recipe, pool) as (blocks, case):
         problem = _Problem.of(data, case.recipe, make_loss(case.recipe.loss, case.recipe.options), blocks)
         w0, grad_scale = problem.start(case.found, start)
-        result, bound = _minimized(problem, case.found, w0, grad_scale, callbacks)
-    objective = problem.objective
+        objective = problem.objective
+        result, bound = minimized(
+            objective,
+            problem.solver,
+            problem.recipe,
+            problem.penalty_at,
+            w0,
+            deviation=case.found.deviation,
+            grad_scale=grad_scale,
+            is_cold=start is None,
+            callbacks=callbacks,
+        )
     w = objective.scaling.outward(result.w, objective.layout)
     outputs = getattr(objective.loss, "outputs", None)
     return case.model(w, outputs, case.record(problem.solver.name, result, bound)), result
@@ -125,6 +130,10 @@ class _Problem:
         solver, reason = recipe.make_solver(objective, data)
         logger.info("solver %s: %s", solver.name, reason)
         return cls(data, recipe, objective, solver)
+
+    def penalty_at(self, alpha: float) -> Penalty:
+        """The penalty with another α."""
+        return replace(self.recipe, alpha=alpha).make_penalty(self.data, self.objective.scaling)
 
     def start(self, found: Tally, model: Model | None) -> tuple[Vector, float | None]:
         """Where to start, and the gradient norm that the stopping rule refers to; None for that at the start.
@@ -200,41 +209,6 @@ class _Working:
 
     def _z(self, y: Vector) -> Vector:
         return np.asarray(self.loss.link.link(self.loss.targets_start(y)))
-
-
-def _minimized(
-    problem: _Problem, found: Tally, w0: Vector, grad_scale: float | None, callbacks: Sequence[Callback]
-) -> tuple[Result[Any], float | None]:
-    """The minimum, and a bound of how far above the least value of the loss as it was named it is."""
-    recipe, solver = problem.recipe, problem.solver
-    any_solver: Any = solver
-    passes, iterations, result, objective = 0, 0, None, problem.objective
-    for loss in _ever_nearer(objective.loss, found, recipe):
-        objective = replace(objective, loss=loss)
-        result = minimize(
-            objective, any_solver, w0, tol=recipe.tol, max_iter=max(recipe.max_iter - iterations, 0),
-            grad_scale=grad_scale, callbacks=callbacks,
-        )  # fmt: skip
-        passes, iterations, w0 = passes + result.evaluations, iterations + result.iterations, result.w
-        bias = getattr(loss, "bias_bound", 0.0)
-        if not result.converged or bias <= recipe.tol * abs(result.value):
-            break
-    assert result is not None
-    result = replace(result, iterations=iterations, evaluations=passes)
-    if result.status is Status.DIVERGED:
-        return result, None
-    bound = gap_bound(objective, result.w, result.state.grad)
-    return result, None if bound is None or not math.isfinite(bound) else bound + bias
-
-
-def _ever_nearer(loss: Any, found: Tally, recipe: Recipe) -> Iterator[Loss]:
-    """The loss itself; for one that has a kink and names no smoothing of its own, smooth ones ever nearer to it."""
-    if not hasattr(loss, "smoothing") or "smoothing" in recipe.options:
-        yield loss
-        return
-    widest = found.deviation if found.deviation > 0.0 else 1.0
-    for i in range(_MOST_SMOOTH):
-        yield replace(loss, smoothing=widest / _SMOOTHER**i)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import MemorySource
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.sums import Blocks
@@ -155,11 +156,14 @@ class Objective:
 
         The rows are spread evenly over each block and do not depend on the number of workers.
         """
-        rows = self.blocks.sum(passes.CountRows())
-        parts = self.blocks.sum(passes.TakeRows(min(1.0, n_rows / max(rows, 1))))
-        block = passes.joined(parts, self.blocks.n_features)
+        block = self.blocks.once(("sample", n_rows), lambda: self._rows(n_rows))
         source = MemorySource((block,), self.blocks.n_features)
         return replace(self, blocks=Blocks(source, ThreadPool(1)))
+
+    def _rows(self, n_rows: int) -> Block:
+        rows = self.blocks.sum(passes.CountRows())
+        parts = self.blocks.sum(passes.TakeRows(min(1.0, n_rows / max(rows, 1))))
+        return passes.joined(parts, self.blocks.n_features)
 
     @cached_property
     def _sampled(self) -> Objective:

@@ -104,9 +104,9 @@ def preconditioners(data: bd.Dataset) -> None:
     choices |= {f"patience {n}": (bd.NewtonCG(patience=n), 16_384) for n in (1, 3, 6, 12)}
     choices |= {f"forcing {eta}": (bd.NewtonCG(forcing=eta), 16_384) for eta in (0.5, 0.2, 0.1, 0.03)}
     for label, (solver, rows) in choices.items():
-        objectives._SAMPLE_ROWS = rows
+        objectives._ROWS_A_FEATURE = rows // max(solver.head, 1)
         print(f"{label:28s}", *(f"{n:6}" for n in passes_to_gap(data, solver, problem(data).zeros(), best)))
-    objectives._SAMPLE_ROWS = 16_384
+    objectives._ROWS_A_FEATURE = 16
     for share in (32, 8):
         part = problem(data).sample(data.n_rows // share)
         start = minimize(part, bd.NewtonCG(), part.zeros(), tol=1e-2).w

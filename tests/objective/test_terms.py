@@ -103,3 +103,52 @@ def test_what_a_penalty_refuses_is_said():
         bd.ElasticNet(1.0, 0.5, np.ones(3)).hess_diag(5, bd.Linear().layout)
     with pytest.raises(bd.BlockdotError, match="takes one step for all"):
         GROUPS.prox(np.ones(SIZE), np.ones(SIZE))
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        bd.L2(0.7),
+        bd.ElasticNet(0.7, 0.4, np.array([0.0, 1.0, 2.0, 0.5, 1.0, 3.0])),
+        bd.GroupLasso(0.7, np.array([0, 1, 1, 0, 2, 2]), 0.3),
+        bd.Tikhonov(lambda w: np.convolve(w, [-1.0, 2.5, -1.0], mode="same"), np.full(6, 2.5)),
+    ],
+    ids=lambda penalty: type(penalty).__name__,
+)
+def test_the_smooth_part_of_a_penalty_agrees_with_its_derivatives(penalty):
+    layout, rng = bd.Linear().layout, np.random.default_rng(7)
+    w, v, h = rng.normal(size=7), rng.normal(size=7), 1e-6
+    numeric = (penalty.value(w + h * v, layout) - penalty.value(w - h * v, layout)) / (2 * h)
+    assert penalty.grad(w, layout) @ v == pytest.approx(numeric, rel=1e-7)
+    np.testing.assert_allclose(
+        penalty.hess_dot(v, layout), (penalty.grad(w + h * v, layout) - penalty.grad(w - h * v, layout)) / (2 * h),
+        atol=1e-8,
+    )  # fmt: skip
+    columns = [penalty.hess_dot(e, layout)[i] for i, e in enumerate(np.eye(7))]
+    np.testing.assert_allclose(penalty.hess_diag(7, layout), columns)
+    assert penalty.grad(w, layout)[-1] == 0.0
+    alpha = penalty.strong_convexity
+    H = np.stack([penalty.hess_dot(e, layout) for e in np.eye(7)])[:6, :6]
+    assert np.linalg.eigvalsh(H - alpha * np.eye(6)).min() >= -1e-12
+
+
+def test_a_penalty_by_its_products_is_fitted():
+    """A second difference as a penalty: the fit is the solution of the linear system that it stands for."""
+    rng = np.random.default_rng(8)
+    X, y = rng.normal(size=(50, 6)), rng.normal(size=50)
+    data = bd.Dataset.from_arrays(X, y)
+    order = np.argsort(data.table.ids)
+    D = np.diff(np.eye(6), 2, axis=0)
+    gamma = D.T @ D
+
+    def product(w):
+        out = np.empty(6)
+        out[order] = gamma @ w[order]
+        return out
+
+    with data.on(bd.ThreadPool(1)) as blocks:
+        F = bd.Objective(bd.Squared(), bd.Linear(False), bd.Tikhonov(product), blocks)
+        found = bd.minimize(F, bd.NewtonCG(), F.zeros(), tol=1e-12).w[order]
+        with pytest.raises(bd.BlockdotError, match="known by products"):
+            F.hessian(F.zeros())
+    np.testing.assert_allclose(found, np.linalg.solve(X.T @ X / 50 + gamma, X.T @ y / 50), rtol=1e-8)

@@ -3,13 +3,14 @@
 import logging
 import math
 import time
+from types import SimpleNamespace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pytest
 
 from blockdot.errors import SpecError
-from blockdot.solvers import LBFGS, Backtracking, GradientDescent, Status, minimize
+from blockdot.solvers import LBFGS, Backtracking, GradientDescent, ProximalGradient, Status, minimize
 from blockdot.vectors import norm
 
 
@@ -28,7 +29,8 @@ class Quadratic:
         return 0.5 * float(np.sum(self.h * d * d)), self.h * d
 
 
-SOLVERS = [GradientDescent(0.1), Backtracking(), LBFGS()]
+SMOOTH = [GradientDescent(0.1), Backtracking(), LBFGS()]
+SOLVERS = [*SMOOTH, ProximalGradient()]
 START = np.array([3.0, -2.0])
 
 
@@ -227,6 +229,22 @@ def test_a_wrong_pairing_is_refused_in_words_before_anything_is_computed():
     with pytest.raises(SpecError, match=r"curved needs hess_diag, hess_vec, which .* Quadratic .* choose a solver"):
         minimize(objective, _NeedsMore(), START)
     assert objective.calls == 0
+
+
+class _WithTerm(Quadratic):
+    """A quadratic plus |w|, which no smooth solver sees."""
+
+    term = SimpleNamespace(name="L1")
+
+
+@pytest.mark.parametrize("solver", SMOOTH, ids=lambda s: s.name)
+def test_a_term_that_is_not_smooth_is_refused_by_smooth_solvers(solver):
+    objective = _WithTerm(1.0, 1.0)
+    with pytest.raises(SpecError, match=rf"{solver.name} needs .* smooth, .* is not, L1: choose ProximalNewton\(\)"):
+        minimize(objective, solver, START)
+    assert objective.calls == 0
+    objective.term = None
+    assert minimize(objective, solver, START, max_iter=1).iterations == 1
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Minimising through easier problems, each started where the last one ended.
 
-    an L1 penalty        α 3ᵐ, …, α 9, α 3, α     from where it leaves nothing: features come in a few at a time, and few
-                         parameters have to change sides of zero, which is what Newton steps stumble over
-    a loss with a kink   h, h/10, h/100, …        smooth losses ever nearer to it, until what is left of the smoothing is
+    an L1 penalty        …, 100 α, 10 α, α      from where it leaves nothing: fewer parameters move that must stop at
+                         zero again, so the quadratic models of the Newton steps are smaller and better
+    a loss with a kink   h, h/10, h/100, …      smooth losses ever nearer to it, until what is left of the smoothing is
                          below ``tol`` of the value: a bound that is certain
 
 Friedman, Hastie & Tibshirani, *J. Stat. Softw.* 33 (2010), section 2.5, for the first; Nesterov, *Math. Program.* 103
@@ -27,7 +27,7 @@ from blockdot.objective.terms import Separable
 from blockdot.solvers import ProximalNewton, Result, State, Status, minimize
 from blockdot.vectors import Vector, norm
 
-_WEAKER = 3.0  # how much weaker each penalty is than the one before
+_WEAKER = 10.0  # how much weaker each penalty is than the one before
 _ON_THE_WAY = 5e-4  # the tolerance of all but the last of them
 
 _NEARER = 10.0  # how much nearer to the kink each smooth loss is

@@ -272,4 +272,4 @@ class _Walk:
 def _with(objective: Objective, recipe: Recipe, data: Dataset, alpha: float) -> Objective:
     """The objective with the recipe's penalty at α/M: the sums over M models are divided by M, too."""
     shared = replace(recipe, alpha=alpha / objective.layout.width)
-    return replace(objective, penalty=shared.make_penalty(data, objective.scaling))  # type: ignore[arg-type]
+    return replace(objective, penalty=shared.make_penalty(data, objective.scaling))

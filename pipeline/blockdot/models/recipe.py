@@ -17,7 +17,7 @@ from blockdot.models.kinds import Option, kind_of
 from blockdot.models.targets import ClassWeight
 from blockdot.objective.objective import Objective
 from blockdot.objective.penalties import L2, ElasticNet, GroupLasso, Penalty
-from blockdot.objective.scaling import AsIs, Standardized
+from blockdot.objective.scaling import Scaling, Standardized
 from blockdot.solvers import (
     LBFGS,
     OWLQN,
@@ -96,7 +96,7 @@ class Recipe:
         if self.groups is not None and not all(x is None for x in (self.penalty_weights, self.lower, self.upper)):
             raise SpecError("groups (a group lasso) goes without penalty_weights and bounds: leave one of them out")
 
-    def make_penalty(self, data: Dataset, scaling: AsIs | Standardized) -> Penalty:
+    def make_penalty(self, data: Dataset, scaling: Scaling) -> Penalty:
         """The penalty over the features that occur in ``data``, as the scaled parameters have it."""
         if self.penalty is not None:
             return self.penalty

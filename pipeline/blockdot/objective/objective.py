@@ -19,7 +19,6 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import MemorySource
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.sums import Blocks
@@ -33,8 +32,8 @@ from blockdot.objective.scaling import AsIs, Scaling
 from blockdot.objective.terms import Term
 from blockdot.vectors import Vector
 
-# Rows that a Hessian is estimated from: 16 for each of 1,024 features.
-_SAMPLE_ROWS = 16_384
+# Rows that a Hessian is estimated from, for each of the features that it is estimated for.
+_ROWS_A_FEATURE = 16
 
 
 @dataclass(frozen=True)
@@ -131,10 +130,11 @@ class Objective:
         matrices together are not larger.
         """
         k, width = self.blocks.n_features, self.layout.width
-        m = min(max(int(m / math.sqrt(width)), 1), k)
+        head = max(int(m / math.sqrt(width)), 1)
+        m = min(head, k)
         tail = np.arange(k * width, self.size).reshape(-1, width)
         places = np.concatenate([np.arange(m * width).reshape(m, width), tail])
-        return list(zip(places.T.copy(), self._sampled._hessians(w, m), strict=True))
+        return list(zip(places.T.copy(), self.sample(_ROWS_A_FEATURE * head)._hessians(w, m), strict=True))
 
     def _hessians(self, w: Vector, m: int) -> list[NDArray[np.float64]]:
         """For each output, the Hessian with respect to its parameters of the ``m`` most frequent features and tail."""
@@ -156,18 +156,13 @@ class Objective:
 
         The rows are spread evenly over each block and do not depend on the number of workers.
         """
-        block = self.blocks.once(("sample", n_rows), lambda: self._rows(n_rows))
-        source = MemorySource((block,), self.blocks.n_features)
-        return replace(self, blocks=Blocks(source, ThreadPool(1)))
+        return replace(self, blocks=self.blocks.once(("sample", n_rows), lambda: self._rows(n_rows)))
 
-    def _rows(self, n_rows: int) -> Block:
+    def _rows(self, n_rows: int) -> Blocks:
         rows = self.blocks.sum(passes.CountRows())
         parts = self.blocks.sum(passes.TakeRows(min(1.0, n_rows / max(rows, 1))))
-        return passes.joined(parts, self.blocks.n_features)
-
-    @cached_property
-    def _sampled(self) -> Objective:
-        return self.sample(_SAMPLE_ROWS)
+        block = passes.joined(parts, self.blocks.n_features)
+        return Blocks(MemorySource((block,), self.blocks.n_features), ThreadPool(1))
 
     def _key(self, w: Vector) -> bytes:
         """Names w among all vectors of all objectives: what is remembered at one is never taken for another."""

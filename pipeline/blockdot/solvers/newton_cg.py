@@ -34,11 +34,15 @@ from blockdot.solvers.newton import SmoothAlong, advance
 from blockdot.vectors import Cholesky, Vector, inner, norm
 
 Apply = Callable[[Vector], Vector]
+Mask = NDArray[np.bool_]
 Part = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 # Correlations are shrunk by this much, so that the factor exists whatever the sample holds.
 _SHRINK = 1e-3
 _TINY = float(np.finfo(np.float64).tiny)
+# Curvature below this, relative to the preconditioner's, is rounding: H is singular there (intercepts of several
+# classes, of which only the differences matter; rows on a linear piece of their loss).
+FLAT = 1e-13
 
 
 class Curved(Protocol):
@@ -147,6 +151,7 @@ class _Solve:
         q = apply_inverse(self._r)
         goal = eta * eta * inner(self._g, apply_inverse(self._g))
         p, rq = q, inner(self._r, q)
+        size = rq  # p·M p
         for _ in range(most):
             if rq <= goal:
                 self.has_ended = True
@@ -154,9 +159,9 @@ class _Solve:
             hp = self._product(p)
             self.products += 1
             curvature = inner(p, hp)
-            if not curvature > 0.0:
+            if not curvature > FLAT * size:
                 if not np.any(self.s):
-                    self.s = p * (rq / abs(curvature)) if curvature < 0.0 else p
+                    self.s = p * (rq / abs(curvature)) if curvature < -FLAT * size else p
                 self.has_ended = True
                 return
             a = rq / curvature
@@ -164,7 +169,8 @@ class _Solve:
             self._r = self._r - a * hp
             q = apply_inverse(self._r)
             rq, before = inner(self._r, q), rq
-            p = q + (rq / before) * p
+            beta = rq / before
+            p, size = q + beta * p, rq + beta * beta * size
 
 
 def _head_preconditioner(diagonal: Vector, parts: Sequence[Part]) -> Apply:

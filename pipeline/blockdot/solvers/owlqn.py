@@ -21,7 +21,7 @@ from blockdot.errors import SpecError
 from blockdot.solvers.lbfgs import LBFGS, Pair, apply_inverse
 from blockdot.solvers.line_search import NoStep
 from blockdot.solvers.minimize import Status
-from blockdot.solvers.term import Composite, allowed, face_of, require_faces, search, term_of
+from blockdot.solvers.term import Composite, allowed, face_of, projected_path, require_faces, search, term_of
 from blockdot.vectors import Vector, norm
 
 _TINY = float(np.finfo(np.float64).tiny)
@@ -65,9 +65,9 @@ class OWLQN:
         term = term_of(objective)
         direction = -apply_inverse(state.pairs, state.grad)
         direction[direction * state.grad >= 0.0] = 0.0
-        face = face_of(term, state.w, state.grad)
+        path = projected_path(face_of(term, state.w, state.grad), state.w, direction)
         first = 1.0 if state.pairs else 1.0 / max(norm(state.grad), _TINY)
-        found = search(objective, term, face, state.w, state.value, state.grad, direction, first)
+        found = search(objective, term, path, state.w, state.value, state.grad, first)
         evaluations = state.evaluations + found.evaluations
         if isinstance(found, NoStep):
             if state.pairs:

@@ -5,7 +5,7 @@
     restart (θ₋ = 1) when   (y − w₊)·(w₊ − w) > 0
 
 FISTA: Beck & Teboulle, *SIAM J. Imaging Sci.* 2 (2009), eqs. 4.1–4.3; restarted by the gradient as O'Donoghue & Candès,
-*Found. Comput. Math.* 15 (2015), section 3.2, which finds a linear rate where there is one. It is short enough when
+*Found. Comput. Math.* 15 (2015), section 3.2, which finds a linear rate where there is one. A step is short enough when
 
     L t ≤ 1,     L = 2 [F(w₊) − F(y) − ∇F(y)·(w₊ − y)] / ‖w₊ − y‖²
 

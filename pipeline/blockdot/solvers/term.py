@@ -18,6 +18,7 @@ negative, w(t) lies no lower than w when F is convex, and costs no pass to be re
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -102,7 +103,7 @@ class Zero:
         return 0.0
 
     def prox(self, v: Vector, step: Vector | float) -> Vector:  # noqa: ARG002
-        """V itself."""
+        """The v that was handed in."""
         return v
 
     def residual(self, w: Vector, grad: Vector) -> Vector:  # noqa: ARG002
@@ -151,28 +152,31 @@ def can_move(face: Face, w: Vector, residual: Vector) -> np.ndarray[tuple[int, .
 def search(
     objective: Composite,
     term: Term,
-    face: Face,
+    path: Callable[[float], Vector],
     w: Vector,
     value: float,
     residual: Vector,
-    direction: Vector,
     first: float = 1.0,
 ) -> Accepted | NoStep:
-    """A step from ``w``, where F + R has ``value``, along the projected path; tries ``first``.
+    """A step from ``w``, where F + R has ``value``, along ``path``, a way in the face of w; tries ``first``.
 
     The first trial takes the gradient too, which the next iteration needs when it is accepted; further trials take
     values, and the gradient once, at the end. The gradient returned is that of F.
     """
     t, evaluations = first, 0
     for _ in range(_TRIALS):
-        end = np.clip(w + t * direction, face.lower, face.upper)
+        end = path(t)
         if np.array_equal(end, w):
             return NoStep(Reason.TOO_SMALL, evaluations)
         slope = inner(residual, end - w)
         if not slope < 0.0:
             t *= 0.5
             continue
-        smooth, grad = objective.value_and_grad(end) if evaluations == 0 else (objective.value(end), None)
+        grad: Vector | None = None
+        if evaluations == 0:
+            smooth, grad = objective.value_and_grad(end)
+        else:
+            smooth = objective.value(end)
         evaluations += 1
         trial = float(smooth) + term.value(end)
         if trial <= value + _SUFFICIENT * slope + _NOISE * abs(value):
@@ -183,6 +187,11 @@ def search(
                 return Accepted(t, trial, end, grad, evaluations)
         t *= _shorter(value, slope, trial)
     return NoStep(Reason.TOO_MANY, evaluations)
+
+
+def projected_path(face: Face, w: Vector, direction: Vector) -> Callable[[float], Vector]:
+    """t ↦ P(w + t direction)."""
+    return lambda t: np.clip(w + t * direction, face.lower, face.upper)
 
 
 def _shorter(value: float, slope: float, trial: float) -> float:

@@ -1,0 +1,88 @@
+"""Where a second thread's time goes: ``python -m benchmarks.threads [CASE]`` prints one table.
+
+    kernels     X v and Xᵀ u of every tile, and nothing else, on lists of tiles that are dealt out beforehand
+    loss        value and gradient of the loss in NumPy, tile by tile
+    pass        blocks.sum: the same kernels, with the vectors gathered, the sums folded, and the driver's share
+
+The kernels release the GIL for a tile at a time, NumPy for a fraction of that, and each time a thread takes it again it
+may have to wait until the other one lets go.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+
+import blockdot as bd
+from benchmarks.cases import load
+
+REPEATS = 31
+
+
+def milliseconds(work: Callable[[Any], None], items: Sequence[Any], threads: int) -> float:
+    """The median time of ``work`` on all items, dealt out to threads beforehand."""
+    parts = np.array_split(np.arange(len(items)), threads)
+    times = []
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            list(pool.map(lambda part: [work(items[i]) for i in part], parts))
+            times.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(times))
+
+
+def kernels(item: Any) -> None:
+    """Both products of a block's tiles."""
+    tiles, v, g = item
+    for tile in tiles:
+        tile.X.add_tdot(tile.X.dot(v), g)
+
+
+def loss(item: Any) -> None:
+    """The logistic loss of a block's tiles."""
+    tiles, v, _ = item
+    for tile in tiles:
+        bd.Logistic().value_and_grad(tile.y, v[: tile.n_rows], 1.0)
+
+
+def rows(case: str) -> Iterator[tuple[str, list[float]]]:
+    """What was timed, and its milliseconds on one and on two threads."""
+    data = load(case)
+    dataset = bd.Dataset.from_arrays(data.X, data.y)
+    rng = np.random.default_rng(0)
+    with dataset.on(bd.ThreadPool(1)) as blocks:
+        found = blocks.take(range(blocks.n_blocks))
+    items = [(list(b.tiles()), rng.normal(size=max(len(b.columns), b.n_rows)), np.zeros(len(b.columns))) for b in found]
+    columns = [(tiles, v[: len(g)].copy(), g) for tiles, v, g in items]
+    yield "kernels", [milliseconds(kernels, columns, t) for t in (1, 2)]
+    yield "loss", [milliseconds(loss, items, t) for t in (1, 2)]
+    passes: dict[str, list[float]] = {"pass: Hessian product": [], "pass: value and gradient": []}
+    for threads in (1, 2):
+        with dataset.on(bd.ThreadPool(threads)) as blocks:
+            F = bd.Objective(bd.Logistic(), bd.Linear(), bd.L2(data.alpha), blocks)
+            w, vs = 0.01 * rng.normal(size=F.size), cycle(rng.normal(size=(4, F.size)))
+            passes["pass: Hessian product"].append(_median(lambda F=F, w=w, vs=vs: F.hess_vec(w, next(vs))))
+            passes["pass: value and gradient"].append(_median(lambda F=F, w=w: F.value_and_grad(w)))
+    yield from passes.items()
+
+
+def _median(call: Callable[[], object]) -> float:
+    call()
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(times))
+
+
+if __name__ == "__main__":
+    print("| ms | 1 thread | 2 threads | ratio |\n| --- | --- | --- | --- |")
+    for name, (one, two) in rows(sys.argv[1] if len(sys.argv) > 1 else "clicklog-1m"):
+        print(f"| {name} | {one:.1f} | {two:.1f} | {one / two:.2f} |")

@@ -1,0 +1,124 @@
+"""Jobs with each kind of model: fitted, evaluated and scored from raw files, in this process."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import blockdot as bd
+from blockdot.jobs.spec import load_job
+from blockdot.jobs.stages import Run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def claims_file(tmp_path):
+    """Policies with their exposure, claims and amounts, and a class of risk."""
+    rng = np.random.default_rng(2)
+    lines = ["policy,exposure,age,region,claims,amount,risk"]
+    for i in range(600):
+        exposure, age, region = rng.uniform(0.1, 1.0), int(rng.integers(18, 80)), rng.choice(["n", "s", "e"])
+        rate = np.exp(-0.5 + 0.02 * (age - 40) + 0.8 * (region == "n"))
+        claims = rng.poisson(exposure * rate)
+        amount = rng.gamma(2.0, rate + 0.1)
+        risk = ["low", "middle", "high"][int(np.digitize(rate + 0.3 * rng.normal(), [0.6, 1.2]))]
+        lines.append(f"p{i},{exposure:.3f},{age},{region},{claims},{amount + 0.01:.4f},{risk}")
+    path = tmp_path / "claims.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run(claims_file, tmp_path, label, model, *more):
+    spec = tmp_path / "job.toml"
+    spec.write_text(
+        f"""
+[job]
+name = "claims"
+output = "{tmp_path / "run"}"
+[data]
+format = "csv"
+train = ["{claims_file}"]
+label = "{label}"
+block_bytes = 4000
+split = {{ fraction = 0.25 }}
+{more[0] if more else ""}
+[features]
+numeric = ["age"]
+one_hot = ["region"]
+[model]
+{model}
+"""
+    )
+    return Run(load_job(spec)).run()
+
+
+COUNTS = 'offset = { column = "exposure", transform = "log" }'
+KINDS = {
+    "poisson": ("claims", 'kind = "poisson"', COUNTS),
+    "tweedie": ("claims", 'kind = "tweedie"\npower = 1.5', COUNTS),
+    "gamma": ("amount", 'kind = "gamma"\nstandardize = true'),
+    "inverse gaussian": ("amount", 'kind = "inverse-gaussian"'),
+    "huber": ("amount", 'kind = "huber"\ndelta = 0.5\nl1_ratio = 0.5\nalpha = 0.01'),
+    "quantile": ("amount", 'kind = "quantile"\nquantile = 0.9\nalpha = 0.001'),
+    "svr": ("amount", 'kind = "svr"\nepsilon = 0.1\nalpha = 0.001'),
+    "non-negative": ("amount", 'kind = "linear"\nlower = 0.0'),
+    "softmax": ("risk", 'kind = "logistic"\nclass_weight = "balanced"'),
+    "one-vs-rest": ("risk", 'kind = "logistic"\nmulti_class = "one-vs-rest"\nstandardize = true'),
+    "path": ("amount", 'kind = "linear"\nalphas = "path"\nn_alphas = 8\ncv = 3\nl1_ratio = 0.9\nrule = "1se"'),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_of_each_kind(kind, claims_file, tmp_path):
+    found = run(claims_file, tmp_path, *KINDS[kind])
+    assert found["fit"]["status"] == "converged"
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    better = {"softmax": "accuracy", "one-vs-rest": "accuracy"}.get(kind)
+    if kind in ("poisson", "tweedie", "gamma", "inverse gaussian"):
+        better = "d2"
+        assert metrics["test"]["deviance"] < metrics["constant"]["deviance"]
+    if better:
+        assert metrics["test"][better] > metrics["constant"][better]
+    scored = pq.read_table(tmp_path / "run" / "predictions")
+    assert scored.num_rows == metrics["test"]["rows"]
+    if kind == "softmax":
+        assert {"probability_low", "probability_middle", "probability_high"} <= set(scored.column_names)
+        assert set(scored["prediction"].to_pylist()) <= {"low", "middle", "high"}
+    model = bd.load_model(tmp_path / "run" / "model")
+    assert model.predict(str(claims_file)).shape == (600,)
+    if kind == "path":
+        assert model.info.fit.alpha == found["fit"]["alpha"] > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ('kind = "logistic"\npower = 1.5', "power goes with kind = \"tweedie\", not with 'logistic'"),
+        ('kind = "tweedie"', 'kind = "tweedie" needs power, such as 1.5'),
+        ('kind = "linear"\nalpha = 1.0\ncv = 5', "alpha is chosen by cross-validation"),
+        ('kind = "linear"\nl1_ratio = 2.0', "l1_ratio: Input should be less than or equal to 1"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(model, words, claims_file, tmp_path):
+    with pytest.raises(bd.BlockdotError, match=words):
+        run(claims_file, tmp_path, "amount", model)
+
+
+def test_counts_that_a_loss_cannot_take_are_named(claims_file, tmp_path):
+    text = claims_file.read_text().splitlines()
+    text[5] = ",".join([*text[5].split(",")[:5], "-3.0", "low"])
+    claims_file.write_text("\n".join(text) + "\n")
+    with pytest.raises(bd.BlockdotError, match=r"is -3: Gamma needed"):
+        run(claims_file, tmp_path, "amount", 'kind = "gamma"')
+
+
+def test_the_job_of_claims(claims_file, tmp_path):
+    out = tmp_path / "run"
+    job = load_job(ROOT / "jobs/claims.toml", [f"data.train={claims_file}", f"job.output={out}"])
+    found = Run(job).run()
+    assert found["fit"]["status"] == "converged"
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["test"]["deviance"] < metrics["constant"]["deviance"]

@@ -198,10 +198,19 @@ def _scaling(section: dict[str, Any]) -> str:
     table = _table(("pass", "pool", "workers", "data", "ms", "ns a non-zero"), rows)
     costs = [(row["pass"], row["pool"], row["workers"], f"{row['seconds'] * 1e3:.2f}") for row in section["fixed"]]
     fixed = _table(("pass", "pool", "workers", "fixed cost, ms"), sorted(costs))
-    return "\n\n".join((
+    parts = [
         "Seconds of a pass over a block store (median), on threads and on worker processes of one machine.", table,
         "What a pass costs before its first non-zero: where a line through the sizes meets 0.", fixed,
-    ))  # fmt: skip
+    ]  # fmt: skip
+    if section.get("wide"):
+        first = section["wide"][0]
+        parts += [
+            f"A wide store, {first['features']:,} features that occur and {first['nnz']:,} non-zeros, on two workers:",
+            _table(
+                ("pass", "pool", "ms"), [(r["pass"], r["pool"], f"{r['seconds'] * 1e3:.0f}") for r in section["wide"]]
+            ),
+        ]
+    return "\n\n".join(parts)
 
 
 def _memory(section: dict[str, Any]) -> str:

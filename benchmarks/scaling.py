@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from distributed import Client, LocalCluster
 
 import blockdot as bd
@@ -35,7 +36,30 @@ def measure(cases: Sequence[str] = CASES, workers: Sequence[int] = WORKERS) -> d
                         for row in _passes(dataset, pool):
                             passes.append({"case": case, "pool": kind, "workers": count, "nnz": dataset.nnz, **row})
                             print(f"scaling {passes[-1]}", flush=True)
-    return {"passes": passes, "fixed": _fixed_costs(passes)}
+    return {"passes": passes, "fixed": _fixed_costs(passes), "wide": wide()}
+
+
+def wide(rows: int = 2_000_000, fields: int = 40, levels: int = 25_000) -> list[dict[str, Any]]:
+    """Passes over a wide store, 40 M non-zeros for each of two workers and 1 M features that occur, on both pools.
+
+    Each of the fields has so many levels, the j-th as often as 1/j; all values are 1.
+    """
+    rng = np.random.default_rng(0)
+    level = np.minimum(levels ** rng.random((rows, fields)) - 1, levels - 1).astype(np.int32)
+    slots = (level + np.arange(fields, dtype=np.int32) * levels).ravel()
+    ends = np.arange(0, rows * fields + 1, fields)
+    X = sp.csr_matrix((np.ones(len(slots), np.float32), slots, ends), shape=(rows, fields * levels))
+    y = (rng.random(rows) < 0.3).astype(np.float32)
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        dataset = bd.Dataset.from_arrays(X, y).save(Path(directory) / "wide")
+        del X, slots, level
+        for kind in ("threads", "Dask processes"):
+            with _pool(kind, 2) as pool:
+                for row in _passes(dataset, pool):
+                    found.append({"pool": kind, "nnz": dataset.nnz, "features": len(dataset.table), **row})
+                    print(f"wide {found[-1]}", flush=True)
+    return found
 
 
 def _stored(case: str, directory: Path) -> bd.Dataset:

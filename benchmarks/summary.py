@@ -127,6 +127,13 @@ def targets(results: dict[str, Any]) -> list[Target]:
         met = None if speed is None else speed >= 1.8
         reached = "" if speed is None else f"{speed:.2f} ×"
         found.append(Target(f"one core to two, {name}, values float32", "≥ 1.8 ×", reached, met))
+    wide = {(row["pass"], row["pool"]): row["seconds"] for row in results.get("scaling", {}).get("wide", [])}
+    for name in ("hessian product", "value and gradient"):
+        threads, dask = wide.get((name, "threads")), wide.get((name, "Dask processes"))
+        ratio = None if threads is None or dask is None else dask / threads
+        met = None if ratio is None else ratio <= 1.25
+        what = f"two Dask processes over two threads, {name}, 1 M features, 40 M non-zeros a worker"
+        found.append(Target(what, "≤ 1.25 ×", "" if ratio is None else f"{ratio:.2f} ×", met))
     return found
 
 

@@ -6,7 +6,7 @@
                          below ``tol`` of the value: a bound that is certain
 
 Friedman, Hastie & Tibshirani, *J. Stat. Softw.* 33 (2010), section 2.5, for the first; Nesterov, *Math. Program.* 103
-(2005), for the second. docs/design.md has what they save.
+(2005), for the second. docs/design.md has what they save. ``max_iter`` counts the iterations of each problem.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class _Run:
             self.solver,
             self.w,
             tol=tol,
-            max_iter=max(self.recipe.max_iter - self.iterations, 0),
+            max_iter=self.recipe.max_iter,
             grad_scale=self.grad_scale,
             callbacks=self.callbacks,
         )

@@ -64,7 +64,8 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
     tol : float
         Stop when the norm of the gradient (of its least subgradient) is below ``tol`` times its norm at the start.
     max_iter : int
-        Most iterations; a fit that ends there warns.
+        Most iterations, of each of the easier problems that lead to one with an L1 penalty or a kink in its loss; a fit
+        that ends there warns.
     warm_start : bool
         Whether ``fit`` starts from the last fit.
     random_state : None

@@ -137,9 +137,13 @@ def verify(store: Path) -> None:
     click.echo(f"{store}: every block is whole")
 
 
+_AGAIN = 10.0  # seconds until an interrupt that was lost is raised again
+
+
 def entry() -> NoReturn:
     """Run the command line, with every error that we raise told in its own words, and its own exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+        signal.signal(number, _interrupt)
     try:
         main(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -148,6 +152,7 @@ def entry() -> NoReturn:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort, InterruptedRunError):
+        signal.setitimer(signal.ITIMER_REAL, 0)
         click.echo("interrupted; run the same command again: finished stages are kept", err=True)
         sys.exit(75)
     except BlockdotError as error:
@@ -157,7 +162,9 @@ def entry() -> NoReturn:
 
 
 def _interrupt(signum: int, frame: object) -> NoReturn:  # noqa: ARG001
-    raise InterruptedRunError("SIGTERM")
+    # Python drops what is raised while it runs a finaliser or a weak reference's callback: then it is raised once more.
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+    raise InterruptedRunError("the run was interrupted")
 
 
 def _reporter(quiet: bool) -> Reporter:

@@ -5,6 +5,7 @@ Times are the best of some repetitions in one run on two threads; products are c
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -125,5 +126,25 @@ def passes_to_gap(data: bd.Dataset, solver: bd.NewtonCG, start: np.ndarray, best
     return [next((passes for passes, gap in trace if gap <= goal), "-") for goal in GAPS]
 
 
+def l1_paths(rows: int = 200_000) -> None:
+    """L1 logistic regression, α = 2/n, down paths of penalties by several factors."""
+    from blockdot.models import continuation
+    from blockdot.models.fit import fit
+    from blockdot.models.recipe import Recipe
+
+    X, y = clicklog(rows)
+    data, before = bd.Dataset.from_arrays(X, y), continuation._WEAKER
+    recipe = Recipe("logistic", alpha=2 / rows, l1_ratio=1.0, tol=1e-5, max_iter=200)
+    print("\n## L1, each penalty weaker by a factor of: passes, s")
+    for factor in (3.0, 10.0, 100.0, math.inf):
+        continuation._WEAKER = factor
+        passes = fit(data, recipe, bd.ThreadPool())[1].evaluations
+        seconds = best_ms(lambda: fit(data, recipe, bd.ThreadPool()), 2) / 1e3
+        print(f"{factor:<8g} {passes:5} {seconds:6.2f}", flush=True)
+    continuation._WEAKER = before
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["l1"]:
+        sys.exit(l1_paths())
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)

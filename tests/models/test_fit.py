@@ -78,3 +78,21 @@ def test_a_fit_without_a_penalty_has_no_bound():
     model, _ = fit(data, Recipe("squared", alpha=0.0), bd.ThreadPool(2))
     assert model.info.fit.gap_bound is None
     assert model.info.fit.grad_norm <= 1e-5
+
+
+@pytest.mark.parametrize(("loss", "link"), [("poisson", "log"), ("squared", None), ("logistic", None)])
+def test_the_constant_model_knows_the_offsets(loss, link):
+    """It is the best intercept beside them: no other constant has a smaller loss."""
+    rng = np.random.default_rng(6)
+    X, offset = rng.normal(size=(300, 3)), rng.normal(-1.0, 1.0, 300)
+    y = rng.poisson(np.exp(offset)).astype(float)
+    y = np.minimum(y, 1.0) if loss == "logistic" else y
+    data = bd.Dataset.from_arrays(X, y, offset=offset)
+    recipe = Recipe(loss, {} if link is None else {"link": link}, alpha=0.1)
+    constant = fit(data, recipe, bd.ThreadPool(1))[0].constant()
+    (b,) = constant.tail
+    assert constant.dense_coef().tolist() == [0, 0, 0]
+    _, slope = constant.loss.value_and_grad(y, b + offset, 1.0)
+    assert abs(np.mean(slope)) < 1e-7
+    if loss == "poisson":
+        assert np.exp(b) == pytest.approx(y.sum() / np.exp(offset).sum(), rel=1e-6)

@@ -44,6 +44,10 @@ def test_a_shared_path_equals_one_fit_for_each_alpha_and_fold(l1_ratio, binary):
             lost = np.logaddexp(0, z) - y[out] * z if binary else 0.5 * (y[out] - z) ** 2
             assert found.losses[i, m] == pytest.approx(np.average(lost, weights=s[out]), rel=1e-5)
     assert model.info.fit.alpha == alphas[found.best]
+    best = one(alpha=alphas[found.best], l1_ratio=l1_ratio, tol=1e-10, max_iter=500).fit(X, y, s).model_.info.fit
+    assert model.info.fit.value == pytest.approx(best.value, rel=1e-8)
+    assert model.info.fit.grad_norm < 1e-6
+    assert (model.info.fit.gap_bound is None) == (l1_ratio == 1.0)
     np.testing.assert_allclose(model.dense_coef(), found.coef[found.best])
 
 

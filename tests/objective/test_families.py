@@ -475,10 +475,10 @@ def test_a_link_by_name_is_refused_in_words():
 
 
 def test_targets_outside_of_the_family():
-    assert Gamma().check(np.array([1.0, 0.0])) == "y[1] is 0: Gamma needed numbers above 0"
-    assert Tweedie(1.5).check(np.array([0.0, -0.5])) == "y[1] is -0.5: Tweedie needed numbers, at least 0"
-    assert Tweedie(-1.0).check(np.array([-0.5, np.nan])) == "y[1] is nan: Tweedie needed finite numbers"
-    assert Binomial().check(np.array([0.0, 1.5])) == "y[1] is 1.5: Binomial needed shares, 0 to 1"
+    assert str(Gamma().check(np.array([1.0, 0.0]))) == "y[1] is 0: Gamma needed numbers above 0"
+    assert str(Tweedie(1.5).check(np.array([0.0, -0.5]))) == "y[1] is -0.5: Tweedie needed numbers, at least 0"
+    assert str(Tweedie(-1.0).check(np.array([-0.5, np.nan]))) == "y[1] is nan: Tweedie needed finite numbers"
+    assert str(Binomial().check(np.array([0.0, 1.5]))) == "y[1] is 1.5: Binomial needed shares, 0 to 1"
 
 
 def test_the_module_loads_without_scipy_special():

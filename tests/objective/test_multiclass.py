@@ -149,12 +149,12 @@ def test_no_rows_are_nothing():
 
 
 def test_what_is_wrong_is_said():
-    assert BinaryCrossEntropy(3).check(np.array([0.0, 3.0])) == (
+    assert str(BinaryCrossEntropy(3).check(np.array([0.0, 3.0]))) == (
         "y[1] is 3: BinaryCrossEntropy(3) needed class numbers, 0 to 2"
     )
     labels = np.zeros((4, 3))
     labels[2, 1] = 0.5
-    assert BinaryCrossEntropy(3).check(labels) == "y[2, 1] is 0.5: BinaryCrossEntropy(3) needed 0 or 1"
+    assert str(BinaryCrossEntropy(3).check(labels)) == "y[2, 1] is 0.5: BinaryCrossEntropy(3) needed 0 or 1"
     with pytest.raises(SpecError, match="outputs is 1; needed a whole number of classes, at least 2"):
         Softmax(1)
     with pytest.raises(SpecError, match="outputs is 0; needed a whole number of classes, at least 1"):

@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from blockdot.errors import SpecError
 from blockdot.solvers import LBFGS, Status, minimize
-from blockdot.solvers.lbfgs import Pair, apply_inverse
+from blockdot.solvers.lbfgs import Pair, apply_inverse, remember
 from blockdot.vectors import inner, norm
 
 
@@ -141,12 +141,12 @@ def test_memory_holds_the_newest_pairs(memory):
 
 
 def test_a_pair_lost_in_rounding_is_not_kept():
-    solver, s = LBFGS(), np.array([1.0, 0.0])
-    assert solver._remember((), s, np.array([1e-17, 1.0])) == ()
-    assert solver._remember((), s, np.array([-1.0, 0.0])) == ()
-    assert solver._remember((), s, np.array([0.0, 0.0])) == ()
-    assert solver._remember((), s, np.array([np.nan, 0.0])) == ()
-    assert len(solver._remember((), 1e-150 * s, np.array([1e-150, 1e-150]))) == 1
+    s = np.array([1.0, 0.0])
+    assert remember((), s, np.array([1e-17, 1.0]), 10) == ()
+    assert remember((), s, np.array([-1.0, 0.0]), 10) == ()
+    assert remember((), s, np.array([0.0, 0.0]), 10) == ()
+    assert remember((), s, np.array([np.nan, 0.0]), 10) == ()
+    assert len(remember((), 1e-150 * s, np.array([1e-150, 1e-150]), 10)) == 1
 
 
 def test_a_misleading_memory_is_forgotten_before_giving_up():

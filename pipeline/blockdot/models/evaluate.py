@@ -14,6 +14,7 @@ from blockdot.blocks.tree import Pool
 from blockdot.errors import StoreError
 from blockdot.models.metrics import ClassificationSums, Metrics, MulticlassSums, RegressionSums
 from blockdot.models.model import Model
+from blockdot.models.targets import checked
 from blockdot.objective.passes import raw, targets, weights
 from blockdot.objective.predictors import Predictor
 from blockdot.vectors import Vector
@@ -96,7 +97,8 @@ class NullDeviancePass:
 def evaluate(model: Model, data: Dataset, pool: Pool) -> Metrics:
     """Metrics of ``model`` on ``data``, exact however the rows are cut into blocks.
 
-    Raises DataError for rows without targets, and for a label that the model was not fitted with (block and row).
+    Raises DataError for rows without targets, for a target that the loss cannot take, and for a label that the model
+    was not fitted with (block and row).
     """
     w = model.parameters(data)
     if model.info.labels is None:
@@ -117,6 +119,7 @@ def evaluate(model: Model, data: Dataset, pool: Pool) -> Metrics:
 
 def _of_regression(model: Model, data: Dataset, pool: Pool, w: Vector) -> Metrics:
     with data.on(pool) as blocks:
+        checked(data, blocks, model.loss)
         sums = blocks.sum(RegressionPass(model), w)
         metrics = sums.finish()
         if not callable(getattr(model.loss, "deviance", None)):

@@ -28,15 +28,17 @@ from blockdot.models.recipe import AnySolver, Recipe
 from blockdot.models.targets import Tally, class_factors, class_labels, tally
 from blockdot.objective.losses import Loss, Squared
 from blockdot.objective.objective import Objective
-from blockdot.objective.penalties import Penalty
+from blockdot.objective.penalties import ElasticNet, Penalty
 from blockdot.objective.predictors import Linear
 from blockdot.objective.scaling import AsIs, standardized
-from blockdot.solvers import NewtonCG, Result, State, minimize
+from blockdot.solvers import NewtonCG, ProximalNewton, Result, State, minimize
 from blockdot.vectors import Vector, norm
 
 logger = logging.getLogger(__name__)
 
 Callback = Callable[[State], bool | None]
+
+_LEAVES_NOTHING = 1e300
 
 
 def fit(
@@ -87,7 +89,19 @@ def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks,
     loss = make_loss(recipe.loss, recipe.options)
     with _encoded(data, recipe, labels, pool).on(pool) as blocks:
         found = tally(data, blocks, loss, 0 if labels is None else len(labels))
-        yield blocks, Settled(data, recipe, labels, found)
+        constant = _constant(loss, found, blocks) if found.has_offset else None
+        yield blocks, Settled(data, recipe, labels, found, constant)
+
+
+def _constant(loss: Loss, found: Tally, blocks: Blocks) -> tuple[float, ...]:
+    """The best intercepts without features, by a penalty that leaves none: with offsets the means do not say them."""
+    predictor = Linear(True, getattr(loss, "outputs", None))
+    objective = Objective(loss, predictor, ElasticNet(_LEAVES_NOTHING, 1.0), blocks)
+    w = objective.zeros()
+    at_mean = getattr(loss, "start_z", None)
+    if callable(at_mean):
+        w[-1] = at_mean(found.mean)
+    return tuple(minimize(objective, ProximalNewton(head=0), w, tol=1e-8).w[-predictor.layout.tail :].tolist())
 
 
 def _by_classes(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...] | None]:
@@ -219,6 +233,8 @@ class Settled:
     recipe: Recipe
     labels: tuple[float, ...] | None
     found: Tally
+    constant: tuple[float, ...] | None
+    """The intercepts of the best model without features, for rows with offsets."""
 
     def model(self, w: Vector, outputs: int | None, record: Fit) -> Model:
         """The model of the parameters ``w``, which are in the units of the data."""
@@ -232,6 +248,7 @@ class Settled:
             classes=None if self.labels is None else data.classes,
             target_mean=self.found.mean,
             class_shares=None if self.labels is None else self.found.shares,
+            constant=self.constant,
             features=data.features,
             fit=record,
         )

@@ -86,6 +86,8 @@ class ModelInfo(BaseModel):
     """The weighted mean of y (of 0, 1, …) in the training data: what a constant prediction would be."""
     class_shares: tuple[float, ...] | None = None
     """Each class's share of the weight of the training data; None for regression."""
+    constant: tuple[float, ...] | None = None
+    """The intercepts of the best model without features, where the rows have offsets; None where the means say it."""
     features: dict[str, Any] | None
     """How raw files become features; None for a model fitted to arrays."""
     fit: Fit
@@ -168,7 +170,9 @@ class Model:
         """The model that predicts the training mean whatever the features are: what any model must beat."""
         info = self.info.model_copy(update={"intercept": True})
         shares = np.asarray(self.info.class_shares or (1.0 - self.info.target_mean, self.info.target_mean))
-        if self.outputs is not None:
+        if info.constant is not None:
+            tail = np.array(info.constant)
+        elif self.outputs is not None:
             tail = np.log(shares) if self.info.loss == "softmax" else np.log(shares) - np.log1p(-shares)
         else:
             at_mean = getattr(self.loss, "start_z", None)

@@ -28,8 +28,9 @@ from blockdot.errors import DataError, SpecError
 from blockdot.models.fit import Callback, Settled, settled
 from blockdot.models.folds import FoldedSource, Folds, fold_weights, row_ids
 from blockdot.models.kinds import KINDS, make_loss
-from blockdot.models.model import Model
+from blockdot.models.model import Fit, Model
 from blockdot.models.recipe import Recipe
+from blockdot.objective.certificate import gap_bound
 from blockdot.objective.columns import Columns
 from blockdot.objective.losses import Loss
 from blockdot.objective.objective import Objective
@@ -155,15 +156,17 @@ def fit_path(
             result = walk.at(alpha, w, callbacks)
             w = result.w
             weights, losses[i] = walk.judge(w)
-            ws.append(walk.last(w))
+            ws.append(w)
             results.append(result)
             logger.info("alpha %.3g: mean loss %.6g", alpha, np.average(losses[i], weights=weights))
-    best = _choice(losses, weights, rule)
+        best = _choice(losses, weights, rule)
+        record = walk.record(float(alphas[best]), ws[best], results[best])
+    models = np.array([walk.last(w) for w in ws])
     case = replace(case, recipe=replace(case.recipe, alpha=float(alphas[best])))
-    model = case.model(ws[best], None, case.record(walk.solver_name, results[best], None))
+    model = case.model(models[best], None, record)
     dense = np.zeros((len(alphas), data.n_features))
-    dense[:, data.table.ids] = np.array(ws)[:, : len(data.table)]
-    intercept = np.array(ws)[:, -1] if case.recipe.fit_intercept else np.zeros(len(alphas))
+    dense[:, data.table.ids] = models[:, : len(data.table)]
+    intercept = models[:, -1] if case.recipe.fit_intercept else np.zeros(len(alphas))
     return model, CrossValidation(alphas, losses, dense, intercept, best, tuple(results))
 
 
@@ -256,7 +259,23 @@ class _Walk:
 
     def last(self, w: Vector) -> Vector:
         """The parameters of the model of all rows, in the units of the data."""
-        rows, tail = self.together.layout.split(self.together.scaling.outward(w, self.together.layout))
+        return self.single.scaling.outward(self._column(w), self.single.layout)
+
+    def record(self, alpha: float, w: Vector, result: Result[Any]) -> Fit:
+        """How the fit of all models ended, with the value, the residual and the bound of the model of all rows."""
+        recipe, v = replace(self.case.recipe, alpha=alpha), self._column(w)
+        objective = replace(self.single, penalty=recipe.make_penalty(self.case.data, self.single.scaling))
+        value, residual = objective.value_and_grad(v)
+        if objective.term is not None:
+            value, residual = value + objective.term.value(v), objective.term.residual(v, residual)
+        found = replace(result, w=v, value=value, grad_norm=norm(residual))
+        bound = gap_bound(objective, v, residual)
+        return replace(self.case, recipe=recipe).record(
+            self.solver_name, found, bound if bound is not None and np.isfinite(bound) else None
+        )
+
+    def _column(self, w: Vector) -> Vector:
+        rows, tail = self.together.layout.split(w)
         return np.concatenate([rows[:, -1], tail[-1:]])
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +14,36 @@ from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.sums import Blocks
 from blockdot.errors import DataError, SpecError
+from blockdot.ingest.rows import LINE_BITS
 from blockdot.models.kinds import kind_of
-from blockdot.objective.losses import Loss
+from blockdot.objective.losses import Fault, Loss
 from blockdot.objective.passes import targets, weights
 from blockdot.vectors import Vector
 
 ClassWeight = Mapping[Any, float] | str | None
 
 
+class Misfit(NamedTuple):
+    """A target that a loss cannot take, and the identity of its row."""
+
+    fault: Fault
+    row_id: int | None
+
+    @classmethod
+    def of(cls, fault: Fault, block: Block) -> Misfit:
+        return cls(fault, None if block.row_id is None else int(block.row_id[fault.place[0]]))
+
+
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Σ s, Σ s y and Σ s y², Σ s of each class, and the first thing that is wrong with y."""
+    """Σ s, Σ s y and Σ s y², Σ s of each class, whether there are offsets, and the first target that is wrong."""
 
     weight: float
     total: float
     squares: float
     classes: Vector
-    problem: str | None
+    has_offset: bool
+    fault: Misfit | None
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -38,7 +51,8 @@ class Tally:
             self.total + other.total,
             self.squares + other.squares,
             self.classes + other.classes,
-            self.problem or other.problem,
+            self.has_offset or other.has_offset,
+            self.fault or other.fault,
         )
 
     @property
@@ -69,19 +83,41 @@ class TallyPass:
         y = targets(block)
         s = np.broadcast_to(np.asarray(weights(block), np.float64), y.shape)
         check = getattr(self.loss, "check", None)
-        problem = check(y) if callable(check) else None
+        fault = check(y) if callable(check) else None
         classes = np.zeros(0)
         if self.n_classes:
             classes = np.asarray(np.bincount(y.astype(np.intp), s, self.n_classes), np.float64)
-        return Tally(block.weight, float(np.sum(s * y)), float(np.sum(s * y**2)), classes, problem)
+        return Tally(
+            block.weight,
+            float(np.sum(s * y)),
+            float(np.sum(s * y**2)),
+            classes,
+            has_offset=block.offset is not None,
+            fault=None if fault is None else Misfit.of(fault, block),
+        )
+
+
+def checked(data: Dataset, blocks: Blocks, loss: Loss, n_classes: int = 0) -> Tally:
+    """The tally of all blocks; DataError, with the row's place, for a target that the loss cannot take."""
+    found = blocks.sum(TallyPass(loss, n_classes))
+    if found.fault is not None:
+        fault, row = found.fault
+        raise DataError(f"{_place(data, row)}: the target is {fault.found:g}; {fault.needed}: mend or drop the row")
+    return found
+
+
+def _place(data: Dataset, row_id: int | None) -> str:
+    if row_id is None:
+        return str(data.path or "y")
+    if data.files:
+        return f"{data.files[row_id >> LINE_BITS]}:{row_id & ((1 << LINE_BITS) - 1)}"
+    return f"y[{row_id}]"
 
 
 def tally(data: Dataset, blocks: Blocks, loss: Loss, n_classes: int) -> Tally:
-    """The tally of all blocks; DataError for targets that the loss cannot take, and for a class without weight."""
-    found = blocks.sum(TallyPass(loss, n_classes))
+    """What :func:`checked` gives; DataError, too, for rows without weight, and for a class without."""
+    found = checked(data, blocks, loss, n_classes)
     where = data.path or "y"
-    if found.problem is not None:
-        raise DataError(f"{where}: {found.problem}")
     if not found.weight > 0:
         raise DataError(f"{where}: the weights of all rows add up to {found.weight:g}; needed more than 0")
     if n_classes and np.count_nonzero(found.classes) < n_classes:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from blockdot.errors import SpecError
 from blockdot.objective import log_link
 from blockdot.objective.links import Identity, Link, Log, Logit, Power, quiet
-from blockdot.objective.losses import Logistic, Weights, first_fault
+from blockdot.objective.losses import Fault, Logistic, Weights, first_fault
 from blockdot.vectors import Vector
 
 _IDENTITY, _LOG, _LOGIT = Identity(), Log(), Logit()
@@ -110,7 +110,7 @@ class Family(ABC):
         """μ."""
         return self.link.inverse(z)
 
-    def check(self, y: Vector) -> str | None:
+    def check(self, y: Vector) -> Fault | None:
         """What y must be is in the table above."""
         return first_fault(y, np.isfinite(y) & self._takes(y), type(self).__name__, self._needed)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,8 @@ class Loss(Protocol):
     hess_diag(y, z, s) -> (n, K)
         The diagonal of a row's Hessian times s, for a loss that couples the outputs of a row; its ``hess_dot`` is then
         the product with a full matrix. Losses without it are pointwise in each of the outputs.
-    check(y) -> str or None
-        What is wrong with the targets of some rows, with the first bad index and value; None for good ones.
+    check(y) -> Fault or None
+        The first of the targets of some rows that the loss cannot take; None where all are good.
     start_z(y_mean) -> float
         The constant z that minimises the loss where the weighted mean of y is ``y_mean``, for losses of which the mean
         is all that matters; a finite z to start from where there is no such constant.
@@ -63,12 +63,23 @@ class Loss(Protocol):
         ...
 
 
-def first_fault(y: Vector, good: NDArray[np.bool_], loss: str, needed: str) -> str | None:
-    """Where ``y`` first is not ``good``, in words; None where all of it is."""
+class Fault(NamedTuple):
+    """A target that a loss cannot take: where in y, what it is, and what the loss needed."""
+
+    place: tuple[int, ...]
+    found: float
+    needed: str
+
+    def __str__(self) -> str:
+        return f"y[{', '.join(map(str, self.place))}] is {self.found:g}: {self.needed}"
+
+
+def first_fault(y: Vector, good: NDArray[np.bool_], loss: str, needed: str) -> Fault | None:
+    """Where ``y`` first is not ``good``; None where all of it is."""
     if good.all():
         return None
     place = np.unravel_index(int(np.argmin(good)), y.shape)
-    return f"y[{', '.join(map(str, place))}] is {y[place]:g}: {loss} needed {needed}"
+    return Fault(tuple(map(int, place)), float(y[place]), f"{loss} needed {needed}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class Squared:
         """The prediction is z."""
         return z
 
-    def check(self, y: Vector) -> str | None:
+    def check(self, y: Vector) -> Fault | None:
         """Any finite y will do."""
         return first_fault(y, np.isfinite(y), "Squared", "finite numbers")
 
@@ -135,7 +146,7 @@ class Logistic:
         e = np.exp(-np.abs(z))
         return np.where(z >= 0, 1.0, e) / (1.0 + e)
 
-    def check(self, y: Vector) -> str | None:
+    def check(self, y: Vector) -> Fault | None:
         """Only 0 and 1 are classes."""
         return first_fault(y, (y == 0.0) | (y == 1.0), "Logistic", "0 or 1")
 

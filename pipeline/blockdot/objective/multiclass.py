@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockdot.errors import SpecError
-from blockdot.objective.losses import Logistic, Weights, first_fault
+from blockdot.objective.losses import Fault, Logistic, Weights, first_fault
 from blockdot.vectors import Vector
 
 _LOGISTIC = Logistic()
@@ -90,7 +90,7 @@ class Softmax:
         """The probabilities p of the classes; (n, K)."""
         return _by_pieces(z, lambda _, piece: _probabilities(piece))
 
-    def check(self, y: Vector) -> str | None:
+    def check(self, y: Vector) -> Fault | None:
         """Only numbers of classes."""
         return first_fault(y, _are_classes(y, self.outputs), f"Softmax({self.outputs})", _class_numbers(self.outputs))
 
@@ -147,7 +147,7 @@ class BinaryCrossEntropy:
         """σ(z), the probability of each class for itself; (n, K)."""
         return _by_pieces(z, lambda _, piece: _sigmoid(piece, _falling(piece)))
 
-    def check(self, y: Vector) -> str | None:
+    def check(self, y: Vector) -> Fault | None:
         """Numbers of classes; 0 and 1 where y is (n, K)."""
         name = f"BinaryCrossEntropy({self.outputs})"
         if y.ndim == 2:

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockdot.errors import SpecError
-from blockdot.objective.losses import Weights, first_fault
+from blockdot.objective.losses import Fault, Weights, first_fault
 from blockdot.vectors import Vector
 
 
@@ -94,9 +94,18 @@ class _Rounded(ABC):
         """The prediction is z."""
         return z
 
-    def check(self, y: Vector) -> str | None:
+    def check(self, y: Vector) -> Fault | None:
         """Any finite y will do."""
         return first_fault(y, np.isfinite(y), type(self).__name__, "finite numbers")
+
+
+class _Smoothing(_Rounded):
+    """A loss that is another one with its kink rounded."""
+
+    @property
+    def bias_bound(self) -> float:
+        """½ h for slopes up to 1, ½ h max(τ, 1 − τ)² for the pinball loss: a row's loss is at most so far too low."""
+        return self._corner.bias
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ class Huber(_Rounded):
 
 
 @dataclass(frozen=True)
-class Quantile(_Rounded):
+class Quantile(_Smoothing):
     """The pinball loss max(τ r, (τ − 1) r), r = y − z, its corner rounded over ``smoothing``, in units of y.
 
     A constant that minimises it without smoothing is a τ-quantile of y (Koenker & Bassett, *Econometrica* 46 (1978)).
@@ -134,11 +143,6 @@ class Quantile(_Rounded):
         if not 0.0 < self.quantile < 1.0:
             raise SpecError(f"quantile is {self.quantile!r}; needed a number between 0 and 1, neither of them")
         _positive("smoothing", self.smoothing)
-
-    @property
-    def bias_bound(self) -> float:
-        """½ h max(τ, 1 − τ)²: at most so far is a row's loss below the pinball loss."""
-        return self._corner.bias
 
     @property
     def _corner(self) -> Corner:
@@ -159,24 +163,19 @@ class _Classifying(_Rounded):
         """1 where z > 0, else 0; z itself is the score."""
         return (z > 0.0).astype(np.float64)
 
-    def check(self, y: Vector) -> str | None:
+    def check(self, y: Vector) -> Fault | None:
         """Only 0 and 1 are classes."""
         return first_fault(y, (y == 0.0) | (y == 1.0), type(self).__name__, "0 or 1")
 
 
 @dataclass(frozen=True)
-class Hinge(_Classifying):
+class Hinge(_Classifying, _Smoothing):
     """The loss max(0, 1 − t z) of the support vector machine, its corner rounded over ``smoothing``."""
 
     smoothing: float = 0.01
 
     def __post_init__(self) -> None:
         _positive("smoothing", self.smoothing)
-
-    @property
-    def bias_bound(self) -> float:
-        """½ h: at most so far is a row's loss below the hinge loss."""
-        return self._corner.bias
 
     @property
     def _corner(self) -> Corner:
@@ -195,38 +194,30 @@ class SquaredHinge(_Classifying):
 class _Tube(_Rounded):
     """Of the margin |y − z| − ε: nothing is lost on rows in a tube of that radius around y."""
 
-    @property
-    @abstractmethod
-    def _radius(self) -> float: ...
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        _not_negative("epsilon", self.epsilon)
 
     def _margin(self, y: Vector, z: Vector) -> tuple[Vector, Weights]:
         r = z - y
-        return np.abs(r) - self._radius, np.sign(r)
+        return np.abs(r) - self.epsilon, np.sign(r)
 
 
 @dataclass(frozen=True)
-class EpsilonInsensitive(_Tube):
+class EpsilonInsensitive(_Tube, _Smoothing):
     """The loss max(0, |y − z| − ε) of support vector regression, its corners rounded over ``smoothing``."""
 
     epsilon: float = 0.0
     smoothing: float = 0.01
 
     def __post_init__(self) -> None:
-        _not_negative("epsilon", self.epsilon)
+        super().__post_init__()
         _positive("smoothing", self.smoothing)
-
-    @property
-    def bias_bound(self) -> float:
-        """½ h: at most so far is a row's loss below the ε-insensitive loss."""
-        return self._corner.bias
 
     @property
     def _corner(self) -> Corner:
         return Corner(0.0, 1.0, self.smoothing)
-
-    @property
-    def _radius(self) -> float:
-        return self.epsilon
 
 
 @dataclass(frozen=True)
@@ -235,16 +226,9 @@ class SquaredEpsilonInsensitive(_Tube):
 
     epsilon: float = 0.0
 
-    def __post_init__(self) -> None:
-        _not_negative("epsilon", self.epsilon)
-
     @property
     def _corner(self) -> Corner:
         return Corner(0.0, math.inf, 0.5)
-
-    @property
-    def _radius(self) -> float:
-        return self.epsilon
 
 
 def _positive(name: str, number: float) -> None:

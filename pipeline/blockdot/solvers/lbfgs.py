@@ -69,15 +69,17 @@ class LBFGS:
                 return self.step(objective, state._replace(pairs=(), evaluations=evaluations))
             unbounded = found.reason is Reason.UNBOUNDED
             return state._replace(evaluations=evaluations, status=Status.DIVERGED if unbounded else Status.STALLED)
-        pairs = self._remember(state.pairs, found.w - state.w, found.grad - state.grad)
+        pairs = remember(state.pairs, found.w - state.w, found.grad - state.grad, self.memory)
         return LBFGSState(found.w, found.value, found.grad, state.iteration + 1, evaluations, pairs)
 
-    def _remember(self, pairs: tuple[Pair, ...], s: Vector, y: Vector) -> tuple[Pair, ...]:
-        sy = inner(s, y)
-        # Relative to the lengths, so that the units of w and F do not matter; a NaN is not kept either.
-        if not sy > sys.float_info.epsilon * norm(s) * norm(y):
-            return pairs
-        return (*pairs, Pair(s, y, sy))[-self.memory :]
+
+def remember(pairs: tuple[Pair, ...], s: Vector, y: Vector, memory: int) -> tuple[Pair, ...]:
+    """The last ``memory`` pairs with the new one, which is kept where its curvature is not lost in rounding."""
+    sy = inner(s, y)
+    # Relative to the lengths, so that the units of w and F do not matter; a NaN is not kept either.
+    if not sy > sys.float_info.epsilon * norm(s) * norm(y):
+        return pairs
+    return (*pairs, Pair(s, y, sy))[-memory:]
 
 
 def apply_inverse(pairs: tuple[Pair, ...], v: Vector) -> Vector:

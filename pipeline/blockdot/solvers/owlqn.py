@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from blockdot.errors import SpecError
-from blockdot.solvers.lbfgs import LBFGS, Pair, apply_inverse
+from blockdot.solvers.lbfgs import Pair, apply_inverse, remember
 from blockdot.solvers.line_search import NoStep
 from blockdot.solvers.minimize import Status
 from blockdot.solvers.term import Composite, allowed, face_of, projected_path, require_faces, search, term_of
@@ -80,5 +80,5 @@ class OWLQN:
             state.iteration + 1,
             evaluations,
             smooth_grad=found.grad,
-            pairs=LBFGS(self.memory)._remember(state.pairs, found.w - state.w, found.grad - state.smooth_grad),
+            pairs=remember(state.pairs, found.w - state.w, found.grad - state.smooth_grad, self.memory),
         )

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from blockdot.models.journal import Callback, Journal
 from blockdot.models.recipe import AnySolver, Recipe
 from blockdot.objective.certificate import gap_bound
 from blockdot.objective.losses import Loss
 from blockdot.objective.objective import Objective
 from blockdot.objective.penalties import Penalty
 from blockdot.objective.terms import Separable
-from blockdot.solvers import ProximalNewton, Result, State, Status, minimize
+from blockdot.solvers import ProximalNewton, Result, Status
 from blockdot.vectors import Vector, norm
 
 _WEAKER = 10.0  # how much weaker each penalty is than the one before
@@ -44,13 +45,14 @@ def minimized(
     deviation: float,
     grad_scale: float | None,
     is_cold: bool,
-    callbacks: Sequence[Callable[[State], bool | None]],
+    journal: Journal,
+    callbacks: Sequence[Callback],
 ) -> tuple[Result[Any], float | None]:
     """The minimum, and a bound of how far it is above the least value of the loss as the recipe names it.
 
     ``deviation`` is that of y, ``penalty_at`` the penalty with another α; ``is_cold`` says that ``w0`` knows nothing.
     """
-    run = _Run(solver, recipe, w0, grad_scale, tuple(callbacks))
+    run = _Run(journal, solver, recipe, w0, grad_scale, tuple(callbacks))
     loss, *nearer = _ever_nearer(objective.loss, deviation, recipe)
     objective = replace(objective, loss=loss)
     if is_cold and isinstance(solver, ProximalNewton) and isinstance(objective.term, Separable):
@@ -73,17 +75,18 @@ def minimized(
 class _Run:
     """Where a minimisation in stages stands."""
 
+    journal: Journal
     solver: Any
     recipe: Recipe
     w: Vector
     grad_scale: float | None
-    callbacks: tuple[Callable[[State], bool | None], ...]
+    callbacks: tuple[Callback, ...]
     iterations: int = 0
     passes: int = 0
 
     def go_on(self, objective: Objective, tol: float) -> Result[Any]:
         """Minimise from where the last stage ended."""
-        result = minimize(
+        result = self.journal.minimize(
             objective,
             self.solver,
             self.w,

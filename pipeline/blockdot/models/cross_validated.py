@@ -19,6 +19,7 @@ from blockdot.errors import SpecError
 from blockdot.models.classifiers import Probabilistic
 from blockdot.models.estimator import LinearModel
 from blockdot.models.folds import Folds, GivenFolds, HashedFolds
+from blockdot.models.journal import Journal
 from blockdot.models.kinds import Option
 from blockdot.models.path import Grid, fit_path
 from blockdot.models.recipe import Recipe
@@ -56,10 +57,10 @@ class CrossValidated(LinearModel):
     rule: str = "best"
     tol: float = 1e-4
 
-    def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool) -> Result[Any]:
+    def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool, journal: Journal) -> Result[Any]:
         grid = Grid(self.alphas, self.n_alphas, self.eps)
         self.model_, found = fit_path(
-            data, recipe, pool, grid, self._folds(data), rule=self.rule, callbacks=self.callbacks
+            data, recipe, pool, grid, self._folds(data), rule=self.rule, journal=journal, callbacks=self.callbacks
         )
         self.alphas_, self.loss_path_ = found.alphas, found.losses
         self.coef_path_, self.intercept_path_ = found.coef, found.intercept

@@ -29,7 +29,8 @@ from blockdot.blocks.tree import Pool
 from blockdot.errors import SpecError
 from blockdot.ingest.collections import gathered, with_columns
 from blockdot.models.evaluate import evaluate
-from blockdot.models.fit import Callback, fit
+from blockdot.models.fit import fit
+from blockdot.models.journal import Callback, Journal
 from blockdot.models.kinds import Option
 from blockdot.models.model import Model
 from blockdot.models.recipe import Recipe
@@ -134,14 +135,14 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         """
         recipe, data = self._recipe(), self._training_data(X, y, sample_weight, offset)
         with self._pool() as pool:
-            result = self._fitted(data, recipe, pool)
+            result = self._fitted(data, recipe, pool, Journal())
         self.n_features_in_ = data.n_features
         self.n_iter_ = result.iterations
         if not result.converged:
             warnings.warn(f"{type(self).__name__}: {result.message}", ConvergenceWarning, stacklevel=2)
         return self
 
-    def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool) -> Result[Any]:
+    def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool, journal: Journal) -> Result[Any]:
         """Set ``model_``, and say how its fit ended."""
         raise NotImplementedError
 
@@ -255,7 +256,7 @@ class OnePenalty(LinearModel):
     def _recipe(self) -> Recipe:
         return replace(super()._recipe(), alpha=self.alpha)
 
-    def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool) -> Result[Any]:
+    def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool, journal: Journal) -> Result[Any]:
         start = self.model_ if self.warm_start and hasattr(self, "model_") else None
-        self.model_, result = fit(data, recipe, pool, start=start, callbacks=self.callbacks)
+        self.model_, result = fit(data, recipe, pool, start=start, journal=journal, callbacks=self.callbacks)
         return result

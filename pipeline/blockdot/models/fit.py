@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +22,7 @@ from blockdot.blocks.sums import Blocks
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
 from blockdot.models.continuation import minimized
+from blockdot.models.journal import Callback, Journal
 from blockdot.models.kinds import make_loss
 from blockdot.models.model import Fit, Model, ModelInfo
 from blockdot.models.recipe import AnySolver, Recipe
@@ -31,18 +32,22 @@ from blockdot.objective.objective import Objective
 from blockdot.objective.penalties import ElasticNet, Penalty
 from blockdot.objective.predictors import Linear
 from blockdot.objective.scaling import AsIs, standardized
-from blockdot.solvers import NewtonCG, ProximalNewton, Result, State, minimize
+from blockdot.solvers import NewtonCG, ProximalNewton, Result, minimize
 from blockdot.vectors import Vector, norm
 
 logger = logging.getLogger(__name__)
-
-Callback = Callable[[State], bool | None]
 
 _LEAVES_NOTHING = 1e300
 
 
 def fit(
-    data: Dataset, recipe: Recipe, pool: Pool, *, start: Model | None = None, callbacks: Sequence[Callback] = ()
+    data: Dataset,
+    recipe: Recipe,
+    pool: Pool,
+    *,
+    start: Model | None = None,
+    journal: Journal | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[Model, Result[Any]]:
     """Fit a linear model to ``data``.
 
@@ -54,12 +59,16 @@ def fit(
         Where to work: the result has the same bits for any.
     start
         A model to start from; its features may be others.
+    journal
+        What an earlier call of this fit has done, which is not done again.
 
     Raises DataError for rows without targets, targets that the loss cannot take, and one class only.
     """
+    journal = journal or Journal()
+    journal.begin()
     with settled(data, recipe, pool) as (blocks, case):
         problem = _Problem.of(data, case.recipe, make_loss(case.recipe.loss, case.recipe.options), blocks)
-        w0, grad_scale = problem.start(case.found, start)
+        w0, grad_scale = problem.start(case.found, start, journal)
         objective = problem.objective
         result, bound = minimized(
             objective,
@@ -70,6 +79,7 @@ def fit(
             deviation=case.found.deviation,
             grad_scale=grad_scale,
             is_cold=start is None,
+            journal=journal,
             callbacks=callbacks,
         )
     w = objective.scaling.outward(result.w, objective.layout)
@@ -149,7 +159,7 @@ class _Problem:
         """The penalty with another α."""
         return replace(self.recipe, alpha=alpha).make_penalty(self.data, self.objective.scaling)
 
-    def start(self, found: Tally, model: Model | None) -> tuple[Vector, float | None]:
+    def start(self, found: Tally, model: Model | None, journal: Journal) -> tuple[Vector, float | None]:
         """Where to start, and the gradient norm that the stopping rule refers to; None for that at the start.
 
         The reference is the gradient at 0, wherever the fit starts. For a GLM, whose mean may not exist there, it is
@@ -157,7 +167,7 @@ class _Problem:
         all ones if all of y were unexplained.
         """
         objective = self.objective
-        origin = self._constant(found)
+        origin = self._constant(found, journal)
         floor = self._score_scale(found)
         if model is None and floor is None:
             return origin, None
@@ -187,7 +197,7 @@ class _Problem:
         w, size, tail = model.parameters(self.data), objective.size, objective.layout.tail
         return np.concatenate([w[: size - tail], model.tail if tail and len(model.tail) else np.zeros(tail)])
 
-    def _constant(self, found: Tally) -> Vector:
+    def _constant(self, found: Tally, journal: Journal) -> Vector:
         """w = 0, with the best intercept for a GLM; rows outside of the loss's domain are left by a first guess."""
         objective, loss = self.objective, self.objective.loss
         origin = objective.zeros()
@@ -196,7 +206,7 @@ class _Problem:
                 origin[-1] = loss.start_z(found.mean)  # type: ignore[attr-defined]
             elif not math.isfinite(objective.value(origin)):
                 guess = replace(objective, loss=_Working(loss))
-                return minimize(guess, NewtonCG(), origin, max_iter=20).w
+                return journal.minimize(guess, NewtonCG(), origin, tol=1e-6, max_iter=20).w
         return origin
 
 

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,8 +25,9 @@ from blockdot.blocks.layout import Layout
 from blockdot.blocks.sums import Blocks
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
-from blockdot.models.fit import Callback, Settled, settled
+from blockdot.models.fit import Settled, settled
 from blockdot.models.folds import FoldedSource, Folds, fold_weights, row_ids
+from blockdot.models.journal import Callback, Journal
 from blockdot.models.kinds import KINDS, make_loss
 from blockdot.models.model import Fit, Model
 from blockdot.models.recipe import Recipe
@@ -37,7 +38,7 @@ from blockdot.objective.objective import Objective
 from blockdot.objective.passes import raw, targets
 from blockdot.objective.predictors import Linear, Predictor
 from blockdot.objective.scaling import AsIs, standardized
-from blockdot.solvers import Result, minimize
+from blockdot.solvers import Result
 from blockdot.vectors import Vector, norm
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,13 @@ class CrossValidation:
     intercept: Vector
     best: int
     results: tuple[Result[Any], ...]
+
+
+class Judged(NamedTuple):
+    """The weight of each fold's own rows, and their mean loss by the fold's model: (n_folds,) each."""
+
+    weights: Vector
+    losses: Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,16 +143,20 @@ def fit_path(
     folds: Folds,
     *,
     rule: str = "best",
+    journal: Journal | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> tuple[Model, CrossValidation]:
     """The model of all rows at the α whose models lose least on the rows that they have not seen.
 
+    ``journal``: what an earlier call of this fit has done, which is not done again.
     ``rule``: "best", or "1se" for the largest α whose loss is within one standard error of the least.
 
     Raises SpecError for losses of several outputs, and for those that have a kink; DataError for a fold without rows.
     """
     if rule not in ("best", "1se"):
         raise SpecError(f"rule is {rule!r}; needed 'best' or '1se'")
+    journal = journal or Journal()
+    journal.begin()
     with settled(data, recipe, pool) as (blocks, case):
         walk = _Walk.over(case, blocks, folds)
         alphas = grid.values(walk.alpha_max())
@@ -153,9 +165,9 @@ def fit_path(
         results: list[Result[Any]] = []
         w = walk.origin()
         for i, alpha in enumerate(alphas):
-            result = walk.at(alpha, w, callbacks)
+            result = walk.at(alpha, w, journal, callbacks)
             w = result.w
-            weights, losses[i] = walk.judge(w)
+            weights, losses[i] = journal.once(Judged, walk.judge, w)
             ws.append(w)
             results.append(result)
             logger.info("alpha %.3g: mean loss %.6g", alpha, np.average(losses[i], weights=weights))
@@ -236,18 +248,17 @@ class _Walk:
         p = np.broadcast_to(weights, (self.case.data.n_features,))[self.case.data.table.ids]
         return float(np.max(np.abs(rows[p > 0, 0]) / p[p > 0], initial=0.0)) / max(recipe.l1_ratio, _RIDGE)
 
-    def at(self, alpha: float, w: Vector, callbacks: Sequence[Callback]) -> Result[Any]:
+    def at(self, alpha: float, w: Vector, journal: Journal, callbacks: Sequence[Callback]) -> Result[Any]:
         """The models at ``alpha``, from ``w``."""
         recipe = self.case.recipe
         objective = _with(self.together, recipe, self.case.data, float(alpha))
         solver, _ = recipe.make_solver(objective, self.case.data)
-        any_solver: Any = solver
-        return minimize(
-            objective, any_solver, w, tol=recipe.tol, max_iter=recipe.max_iter, grad_scale=self._scale,
+        return journal.minimize(
+            objective, solver, w, tol=recipe.tol, max_iter=recipe.max_iter, grad_scale=self._scale,
             callbacks=callbacks,
         )  # fmt: skip
 
-    def judge(self, w: Vector) -> tuple[Vector, Vector]:
+    def judge(self, w: Vector) -> Judged:
         """The weight of each fold's own rows, and their mean loss."""
         objective = self.together
         columns: Any = objective.loss
@@ -255,7 +266,7 @@ class _Walk:
         weight, loss = objective.blocks.sum(task, objective.scaling.outward(w, objective.layout)).values
         if np.any(weight == 0.0):
             raise DataError(f"fold {int(np.argmin(weight))} has no rows to be judged by: use fewer folds")
-        return weight, loss / weight
+        return Judged(weight, loss / weight)
 
     def last(self, w: Vector) -> Vector:
         """The parameters of the model of all rows, in the units of the data."""

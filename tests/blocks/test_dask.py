@@ -155,6 +155,20 @@ def test_map_over_blocks(client, stored):
     assert rows == [stored.source.block(i).n_rows for i in range(stored.n_blocks)]
 
 
+def test_each_block_is_given_what_is_its_own(client, stored):
+    class Pass:
+        layout = Layout()
+
+        def __call__(self, block, own):
+            return float(block.n_rows * own[0])
+
+    each = [np.full(3, float(i)) for i in range(stored.n_blocks)]
+    expected = [float(n * i) for i, n in enumerate(stored.block_rows)]
+    with stored.on(scaled(client, 2)) as blocks:
+        assert list(blocks.map(Pass(), each=each)) == expected
+        assert blocks.sum(Pass(), each=each) == sum(expected)
+
+
 @pytest.mark.parametrize("error", [DataError("block 9 is strange"), ZeroDivisionError("no")], ids=["ours", "any"])
 def test_an_error_in_a_task_arrives_as_itself(client, stored, error):
     def fail(block):

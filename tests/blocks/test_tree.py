@@ -105,6 +105,30 @@ def test_the_three_verbs(data, workers):
         assert own[-1] == w[-1]
 
 
+@dataclass(frozen=True)
+class Own:
+    """What was handed out for each block, after the vectors."""
+
+    layout: Layout = Layout()  # noqa: RUF009
+
+    def __call__(self, block, *given):
+        w, own = given if len(given) == 2 else (None, *given)
+        return Written(f"{block.row_id[0]}:{own}:{0 if w is None else len(w) == len(block.columns)}")
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_each_block_is_given_what_is_its_own(data, workers):
+    blocks = Blocks(data.source, ThreadPool(workers))
+    each = [f"item {i}" for i in range(12)]
+    leaves = [Written(f"{2 * i}:item {i}:0") for i in range(12)]
+    assert data.block_rows == (*[2] * 11, 1)
+    assert blocks.sum(Own(), each=each) == by_definition(leaves)
+    assert list(blocks.map(Own(), each=each)) == leaves
+    assert list(blocks.map(Own(), ids=[5, 2], each=each)) == [leaves[5], leaves[2]]
+    w = np.zeros(len(data.table))
+    assert next(blocks.map(Own(), w, each=each)) == Written("0:item 0:True")
+
+
 def test_threads_keep_the_order_of_the_items_and_hand_errors_on():
     pool = ThreadPool(3)
     assert list(pool.map(lambda item, shift: item + shift, range(100), 7)) == list(range(7, 107))

@@ -92,6 +92,8 @@ class Dataset:
         Rows and stored values.
     n_features
         The width of the space of feature ids; ``len(table)`` of them occur.
+    block_rows
+        How many rows each block has.
     path, digest
         Of the store; None for a data set in memory.
     classes
@@ -112,6 +114,7 @@ class Dataset:
     """The distinct values of y, ascending; None when there are more than 256, or no y."""
     has_y: bool
     weight: float
+    block_rows: tuple[int, ...]
     path: Path | None = None
     digest: str | None = None
     classes: tuple[str, ...] | None = None
@@ -136,6 +139,7 @@ class Dataset:
             labels=tuple(sorted(values)) if few else None,
             has_y=bool(manifest.blocks) and source.block(0).y is not None,
             weight=sum(entry.weight for entry in manifest.blocks),
+            block_rows=tuple(entry.rows for entry in manifest.blocks),
             path=source.path,
             digest=manifest.digest,
             classes=manifest.classes,
@@ -211,6 +215,7 @@ class Dataset:
             labels=tuple(sorted(values)) if 0 < len(values) <= _FEW_LABELS else None,
             has_y=bool(blocks) and blocks[0].y is not None,
             weight=sum(block.weight for block in blocks),
+            block_rows=tuple(block.n_rows for block in blocks),
             rows_read=sum(block.n_rows for block in blocks),
         )
 

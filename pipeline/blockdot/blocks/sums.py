@@ -5,7 +5,10 @@
     take(ids)     =  the blocks themselves
 
 A *pass* is a picklable object with a ``layout`` that, called with a block and the block's own part of each vector,
-gives that block's result. The three verbs are written once; a pool (threads, Dask) says where the calls run.
+gives that block's result. What belongs to the rows of one block alone, and not to the features (its part of a vector
+over the rows), is handed out with ``each``: one item for each block, which comes last among the arguments of the pass
+and travels only to where that block is worked on.
+The three verbs are written once; a pool (threads, Dask) says where the calls run.
 """
 
 from __future__ import annotations
@@ -78,17 +81,25 @@ class Blocks:
         """k, the number of features that occur; parameter vectors have ``layout.size(k)`` numbers."""
         return self.source.n_features
 
-    def sum(self, task: Pass[S], *vectors: Floats) -> S:
+    def sum(self, task: Pass[S], *vectors: Floats, each: Sequence[Any] | None = None) -> S:
         """Add ``task``'s results over all blocks: the same bits for any pool and any number of workers."""
         parts = subtrees(self.n_blocks, _SUBTREES_A_WORKER * self.pool.n_workers)
-        totals = self.pool.map(_fold_subtree, parts, self._fit, self.source, task, *vectors)
+        items = [(part, None if each is None else each[part.start : part.stop]) for part in parts]
+        totals = self.pool.map(_fold_subtree, items, self._fit, self.source, task, *vectors)
         total: S = fold(zip(parts, totals, strict=True))
         return total
 
-    def map(self, task: Pass[Out], *vectors: Floats, ids: Sequence[int] | None = None) -> Iterator[Out]:
+    def map(
+        self,
+        task: Pass[Out],
+        *vectors: Floats,
+        ids: Sequence[int] | None = None,
+        each: Sequence[Any] | None = None,
+    ) -> Iterator[Out]:
         """``task``'s result for each block (or for the blocks ``ids``), in order."""
         wanted = range(self.n_blocks) if ids is None else ids
-        return self.pool.map(_run_one, wanted, self._fit, self.source, task, *vectors)
+        items = [(i, None if each is None else each[i : i + 1]) for i in wanted]
+        return self.pool.map(_run_one, items, self._fit, self.source, task, *vectors)
 
     def once(self, key: object, make: Callable[[], Out]) -> Out:
         """What ``make`` gives, made the first time that it is asked for under ``key``."""
@@ -102,14 +113,23 @@ class Blocks:
         return [self.source.block(i) for i in ids]
 
 
-def _run_one(index: int, fit: str, source: Source, task: Pass[Out], *vectors: Floats) -> Out:
+def _run_one(
+    item: tuple[int, Sequence[Any] | None], fit: str, source: Source, task: Pass[Out], *vectors: Floats
+) -> Out:
+    index, own = item
     memo = shelf(fit).memo(index)
     block = replace(memo.block(lambda: source.block(index)), memo=memo)
-    result: Out = task(block, *(task.layout.gather(v, block) for v in vectors))
+    result: Out = task(block, *(task.layout.gather(v, block) for v in vectors), *(own or ()))
     return result
 
 
-def _fold_subtree(subtree: Subtree, fit: str, source: Source, task: Pass[S], *vectors: Floats) -> S:
-    leaves = (Subtree(i, i + 1) for i in range(subtree.start, subtree.stop))
-    total: S = fold((leaf, _run_one(leaf.start, fit, source, task, *vectors)) for leaf in leaves)
+def _fold_subtree(
+    item: tuple[Subtree, Sequence[Any] | None], fit: str, source: Source, task: Pass[S], *vectors: Floats
+) -> S:
+    subtree, each = item
+    leaves = (
+        (Subtree(i, i + 1), None if each is None else each[i - subtree.start : i - subtree.start + 1])
+        for i in range(subtree.start, subtree.stop)
+    )
+    total: S = fold((leaf, _run_one((leaf.start, own), fit, source, task, *vectors)) for leaf, own in leaves)
     return total

@@ -11,6 +11,7 @@ from distributed import Client, LocalCluster
 from blockdot.blocks.dask import DaskPool
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
+from blockdot.blocks.numerics import fingerprint, require_agreement
 from blockdot.blocks.threads import ThreadPool
 from blockdot.errors import DataError, ExecutionError
 from blockdot.models.fit import Recipe, fit
@@ -234,3 +235,11 @@ def test_a_task_that_kills_every_worker_is_given_up(client, stored):
     with stored.on(scaled(client, 2)) as blocks, pytest.raises(ExecutionError, match="killed every worker"):
         blocks.sum(pass_of(die))
     assert scaled(client, 2).n_workers == 2
+
+
+def test_every_worker_is_asked_for_its_numerics(client):
+    found = DaskPool(client).everywhere(fingerprint)
+    assert found == dict.fromkeys(client.nthreads(), fingerprint())
+    require_agreement(DaskPool(client), strict=True)
+    with pytest.raises(ZeroDivisionError):
+        DaskPool(client).everywhere(lambda: 1 / 0)

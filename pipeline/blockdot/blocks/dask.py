@@ -74,6 +74,14 @@ class DaskPool:
         finally:
             self.client.cancel([future for future in futures if future is not None] + [common])
 
+    def everywhere(self, function: Callable[[], Out]) -> dict[str, Out]:
+        """``function()`` in each worker process, by its address."""
+        answers: dict[str, Any] = self.client.run(function, on_error="return")
+        for answer in answers.values():
+            if isinstance(answer, Exception) and not isinstance(answer, OSError):  # OSError: a worker that has gone
+                raise answer
+        return {name: answer for name, answer in answers.items() if not isinstance(answer, Exception)}
+
     def _send(self, vector: Any, name: str) -> Any:
         """The future of ``vector``: the one that was sent before, if it is still there."""
         digest = f"{vector.dtype}{vector.shape}{xxhash.xxh3_128_hexdigest(np.ascontiguousarray(vector).data)}"

@@ -45,6 +45,10 @@ class Pool(Protocol):
         """
         ...
 
+    def everywhere(self, function: Callable[[], Out]) -> dict[str, Out]:
+        """``function()`` once in each other process that works for this pool now, by the name of the process."""
+        ...
+
 
 @dataclass(frozen=True)
 class Subtree:

@@ -68,6 +68,12 @@ KINDS = {
     "softmax": ("risk", 'kind = "logistic"\nclass_weight = "balanced"'),
     "one-vs-rest": ("risk", 'kind = "logistic"\nmulti_class = "one-vs-rest"\nstandardize = true'),
     "path": ("amount", 'kind = "linear"\nalphas = "path"\nn_alphas = 8\ncv = 3\nl1_ratio = 0.9\nrule = "1se"'),
+    "path, softmax": ("risk", 'kind = "logistic"\nalphas = "path"\nn_alphas = 6\ncv = 3\nstandardize = true'),
+    "path, one-vs-rest": (
+        "risk",
+        'kind = "logistic"\nmulti_class = "one-vs-rest"\nalphas = [0.01, 0.1]\nl1_ratio = 1.0',
+    ),
+    "path, quantile": ("amount", 'kind = "quantile"\nquantile = 0.9\nalphas = [0.01, 0.1]\ncv = 2'),
 }
 
 
@@ -76,7 +82,7 @@ def test_a_job_of_each_kind(kind, claims_file, tmp_path):
     found = run(claims_file, tmp_path, *KINDS[kind])
     assert found["fit"]["status"] == "converged"
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    better = {"softmax": "accuracy", "one-vs-rest": "accuracy"}.get(kind)
+    better = "accuracy" if kind.endswith(("softmax", "one-vs-rest")) else None
     if kind in ("poisson", "tweedie", "gamma", "inverse gaussian"):
         better = "d2"
         assert metrics["test"]["deviance"] < metrics["constant"]["deviance"]
@@ -84,12 +90,12 @@ def test_a_job_of_each_kind(kind, claims_file, tmp_path):
         assert metrics["test"][better] > metrics["constant"][better]
     scored = pq.read_table(tmp_path / "run" / "predictions")
     assert scored.num_rows == metrics["test"]["rows"]
-    if kind == "softmax":
+    if kind.endswith("softmax"):
         assert {"probability_low", "probability_middle", "probability_high"} <= set(scored.column_names)
         assert set(scored["prediction"].to_pylist()) <= {"low", "middle", "high"}
     model = bd.load_model(tmp_path / "run" / "model")
     assert model.predict(str(claims_file)).shape == (600,)
-    if kind == "path":
+    if kind.startswith("path"):
         assert model.info.fit.alpha == found["fit"]["alpha"] > 0
 
 

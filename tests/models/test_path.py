@@ -1,12 +1,16 @@
 """Paths and cross-validation in shared passes: equal to one fit for each α and fold, however the rows are cut."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 
 import blockdot as bd
+from blockdot.models.fit import fit
 from blockdot.models.folds import HashedFolds
+from blockdot.models.kinds import make_loss
 from blockdot.models.path import Grid, fit_path
 from blockdot.models.recipe import Recipe
 
@@ -20,35 +24,86 @@ def rows(n=300, d=20, seed=0, *, binary=True):
     return X, y, rng.uniform(0.5, 2.0, n)
 
 
-@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("binary", [True, False])
-def test_a_shared_path_equals_one_fit_for_each_alpha_and_fold(l1_ratio, binary):
-    X, y, s = rows(binary=binary)
-    data = bd.Dataset.from_arrays(X, y, s, block_rows=70)
-    loss, one = ("logistic", bd.LogisticRegression) if binary else ("squared", bd.LinearRegression)
-    folds = HashedFolds(3)
-    alphas = [0.1, 0.03, 0.01]
-    recipe = Recipe(loss, l1_ratio=l1_ratio, tol=1e-9, max_iter=500)
-    model, found = fit_path(data, recipe, bd.ThreadPool(2), Grid(alphas), folds)
+def classes(n=300, d=20, k=4, seed=0):
+    """Rows of k classes, their features of very different scales."""
+    rng = np.random.default_rng(seed)
+    X, _, s = rows(n, d, seed)
+    X = sp.csr_array(X @ sp.diags_array(np.geomspace(0.2, 5.0, d)))
+    z = X @ (rng.normal(size=(d, k)) * (rng.random((d, k)) < 0.4)) + np.linspace(0.0, 1.0, k)
+    return X, np.argmax(z + rng.gumbel(size=z.shape), axis=1).astype(float), s
+
+
+TIGHT = {"tol": 1e-9, "max_iter": 2000}
+
+CASES = {
+    "logistic, L2": Recipe("logistic"),
+    "logistic, elastic net": Recipe("logistic", l1_ratio=0.5),
+    "logistic, lasso": Recipe("logistic", l1_ratio=1.0),
+    "logistic, standardised": Recipe("logistic", standardize=True),
+    "logistic, lasso, standardised": Recipe("logistic", l1_ratio=1.0, standardize=True),
+    "squared, L2": Recipe("squared"),
+    "squared, elastic net": Recipe("squared", l1_ratio=0.5),
+    "squared, lasso, standardised": Recipe("squared", l1_ratio=1.0, standardize=True),
+    "squared, bounds, standardised": Recipe("squared", lower=0.0, upper=0.2, standardize=True),
+    "squared, groups": Recipe("squared", l1_ratio=0.9, groups=np.arange(20) // 4),
+    "squared, no intercept, standardised": Recipe("squared", standardize=True, fit_intercept=False),
+    "huber": Recipe("huber", {"delta": 0.5}, l1_ratio=0.5),
+    "softmax, L2": Recipe("softmax"),
+    "softmax, elastic net": Recipe("softmax", l1_ratio=0.5),
+    "softmax, lasso, standardised": Recipe("softmax", l1_ratio=1.0, standardize=True),
+    "softmax, no intercept, standardised": Recipe("softmax", standardize=True, fit_intercept=False),
+    "softmax, groups": Recipe("softmax", l1_ratio=0.9, groups=np.arange(20) // 4),
+    "one-vs-rest, lasso": Recipe("one-vs-rest", l1_ratio=1.0),
+    "one-vs-rest, standardised": Recipe("one-vs-rest", standardize=True),
+    "hinge": Recipe("hinge"),
+    "quantile": Recipe("quantile", {"quantile": 0.3}),
+    "epsilon-insensitive, standardised": Recipe("epsilon-insensitive", {"epsilon": 0.1}, standardize=True),
+}
+
+
+def unshifted(coef):
+    """One number more on every class changes nothing, and with L1 alone there may be more than one best such number."""
+    return coef - np.mean(coef, axis=0) if coef.ndim == 2 else coef
+
+
+@pytest.mark.parametrize("recipe", CASES.values(), ids=CASES)
+def test_a_shared_path_equals_one_fit_for_each_alpha_and_fold(recipe):
+    several = recipe.loss in ("softmax", "one-vs-rest")
+    X, y, s = classes() if several else rows(binary=recipe.loss in ("logistic", "hinge"))
+    kinked = recipe.loss in ("hinge", "quantile", "epsilon-insensitive")
+    recipe, alphas, folds = replace(recipe, **TIGHT), [0.1, 0.03, 0.01], HashedFolds(3)
+    if kinked:
+        recipe, alphas, X, y, s = replace(recipe, tol=1e-5), [0.1, 0.05], X[:100], y[:100], s[:100]
+    model, found = fit_path(
+        bd.Dataset.from_arrays(X, y, s, block_rows=70), recipe, bd.ThreadPool(2), Grid(alphas), folds
+    )
     assert found.alphas.tolist() == alphas
     test = folds.test(np.arange(len(y)))
     assert np.all(test.sum(axis=1) == 1)
+    atol = 1e-4 if kinked else 1e-6
     for i, alpha in enumerate(alphas):
-        whole = one(alpha=alpha, l1_ratio=l1_ratio, tol=1e-10, max_iter=500).fit(X, y, s)
-        np.testing.assert_allclose(found.coef[i], whole.coef_.ravel(), atol=1e-6)
-        assert found.intercept[i] == pytest.approx(float(np.ravel(whole.intercept_)[0]), abs=1e-6)
+        at = replace(recipe, alpha=alpha, tol=0.1 * recipe.tol)
+
+        def fitted(part, at=at):
+            return fit(bd.Dataset.from_arrays(X[part], y[part], s[part]), at, bd.ThreadPool(1))[0]
+
+        whole = fitted(np.arange(len(y)))
+        np.testing.assert_allclose(unshifted(found.dense_coef(20)[i]), unshifted(whole.dense_coef()), atol=atol)
+        np.testing.assert_allclose(found.intercept[i], whole.intercept, atol=atol)
         for m in range(3):
             out = test[:, m]
-            part = one(alpha=alpha, l1_ratio=l1_ratio, tol=1e-10, max_iter=500).fit(X[~out], y[~out], s[~out])
-            z = X[out] @ part.coef_.ravel() + part.intercept_
-            lost = np.logaddexp(0, z) - y[out] * z if binary else 0.5 * (y[out] - z) ** 2
-            assert found.losses[i, m] == pytest.approx(np.average(lost, weights=s[out]), rel=1e-5)
+            part = fitted(~out)
+            sharp = {"smoothing": 1e-12} if kinked else {}
+            loss = make_loss(recipe.loss, {**part.info.options, **sharp})
+            expected = loss.value(y[out], part.raw(X[out]), s[out]) / np.sum(s[out])
+            assert found.losses[i, m] == pytest.approx(expected, rel=1e-3 if kinked else 1e-5)
     assert model.info.fit.alpha == alphas[found.best]
-    best = one(alpha=alphas[found.best], l1_ratio=l1_ratio, tol=1e-10, max_iter=500).fit(X, y, s).model_.info.fit
-    assert model.info.fit.value == pytest.approx(best.value, rel=1e-8)
+    at = replace(recipe, alpha=alphas[found.best], tol=0.1 * recipe.tol)
+    best = fit(bd.Dataset.from_arrays(X, y, s), at, bd.ThreadPool(1))[0].info.fit
+    assert model.info.fit.value == pytest.approx(best.value, rel=1e-4 if kinked else 1e-8)
     assert model.info.fit.grad_norm < 1e-6
-    assert (model.info.fit.gap_bound is None) == (l1_ratio == 1.0)
-    np.testing.assert_allclose(model.dense_coef(), found.coef[found.best])
+    assert (model.info.fit.gap_bound is None) == (best.gap_bound is None)
+    np.testing.assert_allclose(model.dense_coef(), found.dense_coef(20)[found.best])
 
 
 def test_the_path_begins_where_the_lasso_leaves_nothing():
@@ -105,8 +160,85 @@ def test_what_a_path_refuses_is_said():
         bd.LogisticRegressionCV(cv=1).fit(X, y)
     with pytest.raises(bd.BlockdotError, match="rule is 'min'"):
         bd.LogisticRegressionCV(rule="min").fit(X, y)
-    data = bd.Dataset.from_arrays(X, np.arange(300.0) % 3)
-    with pytest.raises(bd.BlockdotError, match="softmax has several"):
-        fit_path(data, Recipe("logistic"), bd.ThreadPool(1), Grid(), HashedFolds(3))
-    with pytest.raises(bd.BlockdotError, match="the loss quantile has a kink"):
-        fit_path(bd.Dataset.from_arrays(X, y), Recipe("quantile"), bd.ThreadPool(1), Grid(), HashedFolds(3))
+    rare = np.where(np.arange(300) < 2, "rare", np.where(y > 0, "yes", "no"))
+    with pytest.raises(bd.BlockdotError, match="leaves no row of the class rare to learn from"):
+        bd.LogisticRegressionCV(cv=[(np.arange(300), [0]), (np.arange(2, 300), [0, 1])]).fit(X, rare)
+    data = bd.Dataset.from_arrays(X, y)
+    with pytest.raises(bd.BlockdotError, match="a penalty of your own has no alpha to choose"):
+        fit_path(data, Recipe("logistic", penalty=bd.L2(0.1)), bd.ThreadPool(1), Grid(), HashedFolds(3))
+
+
+class Counting:
+    """The blocks of a source, and how often each was read: products and sums are made of a block that is read."""
+
+    def __init__(self, pool):
+        self.pool, self.n_workers, self.shares_memory, self.passes = pool, pool.n_workers, pool.shares_memory, 0
+
+    def map(self, function, items, *shared):
+        self.passes += 1
+        return self.pool.map(function, items, *shared)
+
+
+@pytest.mark.parametrize("multi_class", ["softmax", "one-vs-rest"])
+def test_one_read_of_a_block_serves_every_model(multi_class):
+    """The passes of a path do not grow with folds and classes, as they would with a fit for each."""
+    X, y, s = classes(k=5)
+    recipe = Recipe("logistic", multi_class=multi_class, l1_ratio=0.5, standardize=True, tol=1e-6, max_iter=500)
+    alphas, passes, data = [0.1, 0.03, 0.01], {}, bd.Dataset.from_arrays(X, y, s, block_rows=50)
+    for folds in (2, 12):
+        pool = Counting(bd.ThreadPool(1))
+        _, found = fit_path(data, recipe, pool, Grid(alphas), HashedFolds(folds))
+        evaluations = sum(result.evaluations for result in found.results)
+        # beside the solver's passes: two for a sample of the rows, one for the losses at each alpha, some at the start
+        assert evaluations < pool.passes < evaluations + 20
+        passes[folds] = pool.passes
+    separate = 0
+    for alpha in alphas:
+        separate += fit(data, replace(recipe, alpha=alpha), bd.ThreadPool(1))[1].evaluations
+    assert passes[12] < 1.5 * passes[2] < 3 * separate
+
+
+def test_a_group_lasso_keeps_the_groups_of_each_model_apart():
+    """Folds choose groups for themselves: a group that one of them drops may stay in another."""
+    X, y, s = rows(120, binary=False)
+    groups = np.arange(20) // 2
+    recipe = Recipe("squared", l1_ratio=1.0, groups=groups, tol=1e-10, max_iter=5000)
+    data, folds = bd.Dataset.from_arrays(X, y, s), HashedFolds(4)
+    _, found = fit_path(data, recipe, bd.ThreadPool(1), Grid(n_alphas=6, eps=0.05), folds)
+    assert np.max(np.abs(found.coef[0])) < 1e-8
+    assert np.max(np.abs(found.coef[1])) > 1e-3
+    out = folds.test(np.arange(120))[:, 0]
+    part, _ = fit(
+        bd.Dataset.from_arrays(X[~out], y[~out], s[~out]), replace(recipe, alpha=found.alphas[2]), bd.ThreadPool(1)
+    )
+    expected = 0.5 * np.average((y[out] - part.raw(X[out])) ** 2, weights=s[out])
+    assert found.losses[2, 0] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "one-vs-rest", "poisson", "huber"])
+def test_a_path_begins_where_nothing_is_left_of_any_output(loss):
+    X, y, s = classes()
+    offset = np.random.default_rng(1).normal(size=300) if loss == "poisson" else None
+    p = np.where(np.arange(20) == 3, 0.0, 1.0) if loss in ("softmax", "huber") else None
+    recipe = Recipe(loss, l1_ratio=1.0, penalty_weights=p, tol=1e-8, max_iter=1000)
+    data = bd.Dataset.from_arrays(X, y, s, offset)
+    _, found = fit_path(data, recipe, bd.ThreadPool(1), Grid(n_alphas=3, eps=0.9), HashedFolds(3))
+    coef = np.delete(found.dense_coef(20), 3, axis=-1) if p is not None else found.dense_coef(20)
+    assert np.max(np.abs(coef[0])) < 1e-5
+    assert np.max(np.abs(coef[1])) > 1e-4
+    assert p is None or np.max(np.abs(found.dense_coef(20)[0])) > 0.01
+
+
+def test_several_classes_by_their_names():
+    X, y, s = classes(k=3)
+    names = np.array(["ant", "bee", "cat"])[y.astype(int)]
+    for multi_class in ("softmax", "one-vs-rest"):
+        est = bd.LogisticRegressionCV(multi_class=multi_class, n_alphas=8, cv=4, l1_ratio=0.5).fit(X, names, s)
+        assert est.classes_.tolist() == ["ant", "bee", "cat"]
+        assert est.coef_path_.shape == (8, 3, 20)
+        assert est.intercept_path_.shape == (8, 3)
+        place = est.alphas_.tolist().index(est.alpha_)
+        np.testing.assert_array_equal(est.coef_, est.coef_path_[place])
+        np.testing.assert_array_equal(est.intercept_, est.intercept_path_[place])
+        assert est.score(X, names) > 0.6
+        np.testing.assert_allclose(est.predict_proba(X).sum(axis=1), 1.0)

@@ -27,8 +27,8 @@ def pair(loss, intercept, penalty, classes):
     dense = X.toarray()[:, data.table.ids]
     mean = np.average(dense, axis=0, weights=s)
     sd = np.sqrt(np.average((dense - mean) ** 2, axis=0, weights=s))
-    np.testing.assert_allclose(scaling.sd, sd, rtol=1e-12)
-    np.testing.assert_allclose(scaling.mean, mean if intercept else 0.0, rtol=1e-12)
+    np.testing.assert_allclose(scaling.sd[:, 0], sd, rtol=1e-12)
+    np.testing.assert_allclose(scaling.mean[:, 0], mean if intercept else 0.0, rtol=1e-12)
     standard = bd.Dataset.from_arrays((dense - (mean if intercept else 0.0)) / sd, y, s)
     theirs = bd.Objective(loss, predictor, penalty, bd.Blocks(standard.source, bd.ThreadPool(1)))
     return bd.Objective(loss, predictor, penalty, blocks, scaling), theirs, standard.table.ids
@@ -72,7 +72,7 @@ def test_a_matrix_of_each_output_is_its_part_of_the_hessian(loss, intercept):
 
 def test_there_and_back_again():
     layout, rng = bd.Linear(True, 2).layout, np.random.default_rng(3)
-    scaling = Standardized(rng.normal(size=4), rng.uniform(1, 2, 4))
+    scaling = Standardized(rng.normal(size=(4, 1)), rng.uniform(1, 2, (4, 1)))
     w = rng.normal(size=layout.size(4))
     np.testing.assert_allclose(scaling.inward(scaling.outward(w, layout), layout), w, rtol=1e-14)
     assert AsIs().outward(w, layout) is w
@@ -82,4 +82,4 @@ def test_a_constant_column_keeps_its_scale():
     X = np.column_stack([np.full(20, 2004.0), np.arange(20.0)])
     data = bd.Dataset.from_arrays(X, np.arange(20.0))
     scaling = standardized(bd.Blocks(data.source, bd.ThreadPool(1)), centre=True)
-    assert scaling.sd[data.table.ids == 0].tolist() == [1.0]
+    assert scaling.sd[data.table.ids == 0].tolist() == [[1.0]]

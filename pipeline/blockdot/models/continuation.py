@@ -12,16 +12,13 @@ Friedman, Hastie & Tibshirani, *J. Stat. Softw.* 33 (2010), section 2.5, for the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from blockdot.models.journal import Callback, Journal
 from blockdot.models.recipe import AnySolver, Recipe
 from blockdot.objective.certificate import gap_bound
-from blockdot.objective.losses import Loss
 from blockdot.objective.objective import Objective
 from blockdot.objective.penalties import Penalty
 from blockdot.objective.terms import Separable
@@ -53,7 +50,7 @@ def minimized(
     ``deviation`` is that of y, ``penalty_at`` the penalty with another α; ``is_cold`` says that ``w0`` knows nothing.
     """
     run = _Run(journal, solver, recipe, w0, grad_scale, tuple(callbacks))
-    loss, *nearer = _ever_nearer(objective.loss, deviation, recipe)
+    loss, *nearer = ever_nearer(objective.loss, deviation, recipe.options)
     objective = replace(objective, loss=loss)
     if is_cold and isinstance(solver, ProximalNewton) and isinstance(objective.term, Separable):
         for alpha in run.weaker_and_weaker(objective, objective.term):
@@ -107,8 +104,7 @@ class _Run:
         self.passes += 1
         if self.grad_scale is None:
             self.grad_scale = norm(term.residual(self.w, grad)) or None
-        kinks = term.l1 > 0.0
-        reach = float(np.max(np.abs(grad[kinks]) / term.l1[kinks], initial=0.0))
+        reach = term.dual_norm(grad)
         for m in range(int(math.log(reach, _WEAKER)) if reach > 1.0 else 0, 0, -1):
             yield self.recipe.alpha * _WEAKER**m
 
@@ -117,9 +113,9 @@ def _bias(objective: Objective) -> float:
     return float(getattr(objective.loss, "bias_bound", 0.0))
 
 
-def _ever_nearer(loss: Any, deviation: float, recipe: Recipe) -> list[Loss]:
+def ever_nearer(loss: Any, deviation: float, options: Mapping[str, object]) -> list[Any]:
     """The loss itself; for one that has a kink and names no smoothing of its own, smooth ones ever nearer to it."""
-    if not hasattr(loss, "smoothing") or "smoothing" in recipe.options:
+    if not hasattr(loss, "smoothing") or "smoothing" in options:
         return [loss]
     widest = deviation if deviation > 0.0 else 1.0
-    return [replace(loss, smoothing=widest / _NEARER**i) for i in range(_MOST)]
+    return [loss.smoothed(widest / _NEARER**i) for i in range(_MOST)]

@@ -6,12 +6,13 @@ The parameters that all have are described in :class:`blockdot.models.estimator.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.tree import Pool
@@ -47,7 +48,8 @@ class CrossValidated(LinearModel):
     ----------
     alpha_ : float, the α that was chosen;  alphas_ : array (A,), falling
     loss_path_ : array (A, n_folds), the mean loss of each fold's own rows
-    coef_path_ : array (A, n_features) and intercept_path_ : array (A,), of the models of all rows
+    coef_path_ : array (A, n_features) and intercept_path_ : array (A,), of the models of all rows; of K > 2 classes
+        (A, K, n_features) and (A, K)
     """
 
     alphas: ArrayLike | None = None
@@ -62,10 +64,16 @@ class CrossValidated(LinearModel):
         self.model_, found = fit_path(
             data, recipe, pool, grid, self._folds(data), rule=self.rule, journal=journal, callbacks=self.callbacks
         )
-        self.alphas_, self.loss_path_ = found.alphas, found.losses
-        self.coef_path_, self.intercept_path_ = found.coef, found.intercept
+        self._path = found
+        self.alphas_, self.loss_path_, self.intercept_path_ = found.alphas, found.losses, found.intercept
         self.alpha_ = float(found.alphas[found.best])
         return found.results[found.best]
+
+    @property
+    def coef_path_(self) -> NDArray[np.float64]:
+        """(A, n_features), or (A, K, n_features) of K classes: the coefficients of the models of all rows at each α."""
+        check_is_fitted(self)
+        return self._path.dense_coef(self.n_features_in_)
 
     def _folds(self, data: Dataset) -> Folds:
         if isinstance(self.cv, (int, np.integer)):
@@ -89,12 +97,21 @@ def _masks(splits: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]], n: int) 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LogisticRegressionCV(Probabilistic, CrossValidated):
-    """Logistic regression of two classes, α by cross-validation."""
+    """Logistic regression of any number of classes, α by cross-validation: one α for all classes.
 
-    _several: ClassVar[bool] = False
+    Parameters
+    ----------
+    multi_class : {"softmax", "one-vs-rest"}
+        What is fitted to more than two classes, as in :class:`blockdot.LogisticRegression`.
+    """
+
+    multi_class: str = "softmax"
 
     def _loss(self) -> tuple[str, Mapping[str, Option]]:
         return "logistic", {}
+
+    def _recipe(self) -> Recipe:
+        return replace(super()._recipe(), multi_class=self.multi_class)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

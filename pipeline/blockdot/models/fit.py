@@ -25,19 +25,18 @@ from blockdot.models.continuation import minimized
 from blockdot.models.journal import Callback, Journal
 from blockdot.models.kinds import make_loss
 from blockdot.models.model import Fit, Model, ModelInfo
+from blockdot.models.null_model import null_parameters
 from blockdot.models.recipe import AnySolver, Recipe
 from blockdot.models.targets import Tally, class_factors, class_labels, tally
 from blockdot.objective.losses import Loss, Squared
 from blockdot.objective.objective import Objective
-from blockdot.objective.penalties import ElasticNet, Penalty
+from blockdot.objective.penalties import L2, Penalty
 from blockdot.objective.predictors import Linear
 from blockdot.objective.scaling import AsIs, standardized
-from blockdot.solvers import NewtonCG, ProximalNewton, Result, minimize
+from blockdot.solvers import NewtonCG, Result
 from blockdot.vectors import Vector, norm
 
 logger = logging.getLogger(__name__)
-
-_LEAVES_NOTHING = 1e300
 
 
 def fit(
@@ -99,19 +98,11 @@ def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks,
     loss = make_loss(recipe.loss, recipe.options)
     with _encoded(data, recipe, labels, pool).on(pool) as blocks:
         found = tally(data, blocks, loss, 0 if labels is None else len(labels))
-        constant = _constant(loss, found, blocks) if found.has_offset else None
+        constant = None
+        if found.has_offset:  # else the means say it
+            plain = Objective(loss, Linear(True, getattr(loss, "outputs", None)), L2(0.0), blocks)
+            constant = tuple(null_parameters(plain, found)[-plain.layout.tail :].tolist())
         yield blocks, Settled(data, recipe, labels, found, constant)
-
-
-def _constant(loss: Loss, found: Tally, blocks: Blocks) -> tuple[float, ...]:
-    """The best intercepts without features, by a penalty that leaves none: with offsets the means do not say them."""
-    predictor = Linear(True, getattr(loss, "outputs", None))
-    objective = Objective(loss, predictor, ElasticNet(_LEAVES_NOTHING, 1.0), blocks)
-    w = objective.zeros()
-    at_mean = getattr(loss, "start_z", None)
-    if callable(at_mean):
-        w[-1] = at_mean(found.mean)
-    return tuple(minimize(objective, ProximalNewton(head=0), w, tol=1e-8).w[-predictor.layout.tail :].tolist())
 
 
 def _by_classes(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...] | None]:
@@ -262,12 +253,16 @@ class Settled:
             features=data.features,
             fit=record,
         )
-        predictor = Linear(recipe.fit_intercept, outputs)
+        coef, tail = self.by_feature(w, outputs)
+        return Model(info, np.sort(data.table.ids), coef, tail)
+
+    def by_feature(self, w: Vector, outputs: int | None) -> tuple[Vector, Vector]:
+        """The coefficients by ascending feature id, (k,) or (k, K), and the intercepts."""
+        predictor = Linear(self.recipe.fit_intercept, outputs)
         rows, tail = predictor.layout.split(w)
-        if recipe.loss == "softmax" and len(tail):
+        if self.recipe.loss == "softmax" and len(tail):
             tail = tail - np.mean(tail)  # one number more on every class changes no probability: the sum is set to 0
-        order = np.argsort(data.table.ids)
-        return Model(info, data.table.ids[order], rows[order].reshape(predictor.z_shape(len(rows))), tail)
+        return rows[np.argsort(self.data.table.ids)].reshape(predictor.z_shape(len(rows))), tail
 
     def record(self, solver: str, result: Result[Any], bound: float | None) -> Fit:
         """How the fit ended."""

@@ -1,44 +1,49 @@
 """A path of penalties, judged by cross-validation, in shared passes.
 
-    α_1 > α_2 > …,   W(α) = argmin (1/M) Σ_m F_m(w_m; α)        each started from the one before
+    α_1 > α_2 > …,   W(α) = argmin (1/M) Σ_m F_m(W_m; α)        each started from the one before
 
-The models of all folds, and that of all rows, are the columns of one W (objective/columns.py): a pass over the data
-serves all of them. The path begins where an L1 penalty leaves nothing, α_max = maxⱼ |∂ℓ̄/∂wⱼ| / (ρ pⱼ) at w = 0 with the
-best intercept, and falls to ``eps`` α_max in equal ratios (Friedman, Hastie & Tibshirani, J. Stat. Softw. 33 (2010),
-section 2.5). Features are standardised, where that is asked for, by all rows, for all folds alike.
+The models of all folds, and that of all rows, are the columns of one W (objective/columns.py), K of them for a model of
+K outputs: a pass over the data serves all of them. The path begins where an L1 penalty leaves nothing,
+
+    α_max = max |∂ℓ̄/∂w| / (ρ p)      over all features and outputs, at the best model without penalised features
+
+(of a group lasso max ‖∂ℓ̄/∂w_G‖/(ρ √|G|)), and falls to ``eps`` α_max in equal ratios (Friedman, Hastie & Tibshirani,
+J. Stat. Softw. 33 (2010), section 2.5). Features are standardised, where that is asked for, by the rows that each model
+is fitted to, all by one pass. A loss with a kink is approached through smooth ones at every α (continuation.py), and
+judged as it is. Weights of classes are those of all rows, as scikit-learn has them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
-from blockdot.blocks.layout import Layout
 from blockdot.blocks.sums import Blocks
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
+from blockdot.models.continuation import ever_nearer, minimized
 from blockdot.models.fit import Settled, settled
-from blockdot.models.folds import FoldedSource, Folds, fold_weights, row_ids
+from blockdot.models.fold_sums import FoldWeights, HeldOut
+from blockdot.models.folds import FoldedSource, Folds
 from blockdot.models.journal import Callback, Journal
-from blockdot.models.kinds import KINDS, make_loss
-from blockdot.models.model import Fit, Model
+from blockdot.models.kinds import make_loss
+from blockdot.models.model import Model
+from blockdot.models.null_model import null_parameters
 from blockdot.models.recipe import Recipe
 from blockdot.objective.certificate import gap_bound
 from blockdot.objective.columns import Columns
-from blockdot.objective.losses import Loss
 from blockdot.objective.objective import Objective
-from blockdot.objective.passes import raw, targets
-from blockdot.objective.predictors import Linear, Predictor
-from blockdot.objective.scaling import AsIs, standardized
-from blockdot.solvers import Result
+from blockdot.objective.predictors import Linear
+from blockdot.objective.scaling import AsIs, Scaling, standardized
+from blockdot.solvers import Result, Status
 from blockdot.vectors import Vector, norm
 
 logger = logging.getLogger(__name__)
@@ -71,68 +76,27 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """The path's α (A,), the mean loss of each fold's own rows (A, n_folds), and the coefficients of all rows.
+    """The path's α (A,), the mean loss of each fold's own rows (A, n_folds), and the models of all rows.
 
-    ``coef`` is (A, n_features) and ``intercept`` (A,); ``best`` is the place of the α that was chosen.
+    ``coef`` is (A, k) or (A, k, K), by the ``ids`` (k,) of the features that occur, ascending; ``intercept`` (A,) or
+    (A, K). ``best`` is the place of the α that was chosen. ``results`` say how the fits of all models at once ended,
+    each with the w of the model of all rows alone.
     """
 
     alphas: Vector
     losses: Vector
+    ids: NDArray[np.int64]
     coef: Vector
     intercept: Vector
     best: int
     results: tuple[Result[Any], ...]
 
-
-class Judged(NamedTuple):
-    """The weight of each fold's own rows, and their mean loss by the fold's model: (n_folds,) each."""
-
-    weights: Vector
-    losses: Vector
-
-
-@dataclass(frozen=True, eq=False)
-class Sums:
-    """One sum for each model or fold."""
-
-    values: Vector
-
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(self.values + other.values)
-
-
-@dataclass(frozen=True)
-class FoldWeights:
-    """Σ s of the rows that each model is fitted to."""
-
-    folds: Folds
-    layout: Layout = field(default_factory=Layout)
-
-    def __call__(self, block: Block) -> Sums:
-        return Sums(np.sum(fold_weights(block, self.folds), axis=0))
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Σ s, and Σ s ℓ, of the rows that each fold's model is judged by: (2, n_folds)."""
-
-    loss: Loss
-    predictor: Predictor
-    folds: Folds
-
-    @property
-    def layout(self) -> Layout:
-        return self.predictor.layout
-
-    def __call__(self, block: Block, w: Vector) -> Sums:
-        z, y, test = raw(self.predictor, block, w), targets(block), self.folds.test(row_ids(block))
-        # the last column has the weights of the rows as they were, since all of them belong to it
-        s = np.ones(block.n_rows) if block.sample_weight is None else block.sample_weight[:, -1]
-        out = np.zeros((2, self.folds.n_folds))
-        for m, judged in enumerate(test.T):
-            weight = s[judged]
-            out[:, m] = np.sum(weight), self.loss.value(y[judged], np.ascontiguousarray(z[judged, m]), weight)
-        return Sums(out)
+    def dense_coef(self, n_features: int) -> Vector:
+        """(A, n_features), or (A, K, n_features): 0 where a feature did not occur."""
+        several = self.coef.shape[2:]
+        dense = np.zeros((len(self.alphas), *several, n_features))
+        dense[..., self.ids] = np.swapaxes(self.coef, 1, -1) if several else self.coef
+        return dense
 
 
 def fit_path(
@@ -151,46 +115,76 @@ def fit_path(
     ``journal``: what an earlier call of this fit has done, which is not done again.
     ``rule``: "best", or "1se" for the largest α whose loss is within one standard error of the least.
 
-    Raises SpecError for losses of several outputs, and for those that have a kink; DataError for a fold without rows.
+    Raises DataError for a fold without rows, and for one that leaves no row of a class to learn from.
     """
     if rule not in ("best", "1se"):
         raise SpecError(f"rule is {rule!r}; needed 'best' or '1se'")
+    if recipe.penalty is not None:
+        raise SpecError("a penalty of your own has no alpha to choose: leave it out, or fit without cross-validation")
     journal = journal or Journal()
     journal.begin()
-    with settled(data, recipe, pool) as (blocks, case):
-        walk = _Walk.over(case, blocks, folds)
+    with settled(data, recipe, pool) as (blocks, case), _walking(case, blocks, folds) as walk:
         alphas = grid.values(walk.alpha_max())
-        losses, weights = np.empty((len(alphas), folds.n_folds)), np.empty(0)
-        ws: list[Vector] = []
-        results: list[Result[Any]] = []
-        w = walk.origin()
-        for i, alpha in enumerate(alphas):
-            result = walk.at(alpha, w, journal, callbacks)
-            w = result.w
-            weights, losses[i] = journal.once(Judged, walk.judge, w)
-            ws.append(w)
-            results.append(result)
-            logger.info("alpha %.3g: mean loss %.6g", alpha, np.average(losses[i], weights=weights))
-        best = _choice(losses, weights, rule)
-        record = walk.record(float(alphas[best]), ws[best], results[best])
-    models = np.array([walk.last(w) for w in ws])
-    case = replace(case, recipe=replace(case.recipe, alpha=float(alphas[best])))
-    model = case.model(models[best], None, record)
-    dense = np.zeros((len(alphas), data.n_features))
-    dense[:, data.table.ids] = models[:, : len(data.table)]
-    intercept = models[:, -1] if case.recipe.fit_intercept else np.zeros(len(alphas))
-    return model, CrossValidation(alphas, losses, dense, intercept, best, tuple(results))
+        steps: list[_Step] = []
+        w = walk.origin
+        for alpha in alphas:
+            step, w = walk.at(float(alpha), w, journal, callbacks)
+            logger.info(
+                "alpha %.3g: mean loss %.6g", alpha, np.average(step.judged.losses, weights=step.judged.weights)
+            )
+            steps.append(step)
+        losses = np.array([step.judged.losses for step in steps])
+        best = _choice(losses, steps[0].judged.weights, rule)
+        model = walk.model(float(alphas[best]), steps[best])
+    placed = [case.by_feature(step.w, model.outputs) for step in steps]
+    tails = np.array([tail if len(tail) else np.zeros(model.outputs or 1) for _, tail in placed])
+    return model, CrossValidation(
+        alphas,
+        losses,
+        model.ids,
+        np.array([rows for rows, _ in placed]),
+        tails[:, 0] if model.outputs is None else tails,
+        best,
+        tuple(step.result for step in steps),
+    )
 
 
 def _choice(losses: Vector, weights: Vector, rule: str) -> int:
     """The place of the α to choose; alphas fall, so the first within the bound is the largest."""
     mean = np.average(losses, axis=1, weights=weights)
+    mean = np.where(np.isnan(mean), np.inf, mean)  # of a fit that diverged
     best = int(np.argmin(mean))
     if rule == "best":
         return best
     spread = np.average((losses[best] - mean[best]) ** 2, weights=weights)
     error = np.sqrt(spread / (losses.shape[1] - 1))
     return int(np.flatnonzero(mean <= mean[best] + error)[0])
+
+
+class Judged(NamedTuple):
+    """The weight of each fold's own rows, and their mean loss by the fold's model: (n_folds,) each."""
+
+    weights: Vector
+    losses: Vector
+
+    @property
+    def mean(self) -> float:
+        """The mean loss of all of these rows."""
+        return float(np.average(self.losses, weights=self.weights))
+
+
+class _Step(NamedTuple):
+    """What is kept of one α: how the folds' models were judged, and the model of all rows."""
+
+    judged: Judged
+    w: Vector
+    """In the units of the data."""
+    residual: Vector
+    """The gradient of the model's own objective, or what stands for it, as its parameters are scaled."""
+    bound: float | None
+    """Of how far all models together are above their minimum."""
+    solver: str
+    result: Result[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,104 +196,123 @@ class _Walk:
     """That of all rows, without a penalty."""
     together: Objective
     """Those of all folds and that of all rows, without a penalty."""
+    judged: Columns
+    """The loss that they are judged by: without the smoothing that the solver sees."""
     folds: Folds
-    solver_name: str
-
-    @classmethod
-    def over(cls, case: Settled, blocks: Blocks, folds: Folds) -> _Walk:
-        recipe = case.recipe
-        if KINDS[recipe.loss].targets == "classes":
-            raise SpecError(
-                f"a path in shared passes has one output a model, and {recipe.loss} has several: "
-                "cross-validate it with scikit-learn's GridSearchCV"
-            )
-        if "smoothing" in KINDS[recipe.loss].options:
-            raise SpecError(f"the loss {recipe.loss} has a kink: cross-validate it with scikit-learn's GridSearchCV")
-        sums = blocks.sum(FoldWeights(folds)).values
-        if np.any(sums[:-1] == 0.0):
-            raise DataError(
-                f"fold {int(np.argmin(sums[:-1]))} of n_samples = {case.data.n_rows} leaves no rows to learn from: "
-                "use fewer folds, or more rows"
-            )
-        loss = make_loss(recipe.loss, recipe.options)
-        scaling = standardized(blocks, centre=recipe.fit_intercept) if recipe.standardize else AsIs()
-        penalty = replace(recipe, alpha=0.0).make_penalty(case.data, scaling)
-        single = Objective(loss, Linear(recipe.fit_intercept), penalty, blocks, scaling)
-        m = folds.n_folds + 1
-        folded = Blocks(FoldedSource(blocks.source, folds, sums[-1] / sums), blocks.pool)
-        together = Objective(Columns(loss, m), Linear(recipe.fit_intercept, m), penalty, folded, scaling)
-        solver, _ = recipe.make_solver(_with(together, recipe, case.data, 1.0), case.data)
-        return cls(case, single, together, folds, solver.name)
-
-    def origin(self) -> Vector:
-        """All models without features, their intercepts the best one of all rows."""
-        w = self.together.zeros()
-        w[len(w) - self.together.layout.tail :] = self._constant()
-        return w
 
     def alpha_max(self) -> float:
         """The least α that leaves no feature in the model of all rows (as if ρ were at least 0.001)."""
-        w = self.single.zeros()
-        w[len(w) - self.single.layout.tail :] = self._constant()
-        _, grad = self.single.value_and_grad(w)
-        rows, _ = self.single.layout.split(grad)
-        recipe = self.case.recipe
-        weights = 1.0 if recipe.penalty_weights is None else np.asarray(recipe.penalty_weights, np.float64)
-        p = np.broadcast_to(weights, (self.case.data.n_features,))[self.case.data.table.ids]
-        return float(np.max(np.abs(rows[p > 0, 0]) / p[p > 0], initial=0.0)) / max(recipe.l1_ratio, _RIDGE)
+        recipe = replace(self.case.recipe, alpha=1.0, l1_ratio=max(self.case.recipe.l1_ratio, _RIDGE))
+        penalty = recipe.make_penalty(self.case.data, self.single.scaling)
+        term = penalty.term(self.single.size, self.single.layout)
+        return 0.0 if term is None else term.dual_norm(self.single.value_and_grad(self._null)[1])
 
-    def at(self, alpha: float, w: Vector, journal: Journal, callbacks: Sequence[Callback]) -> Result[Any]:
-        """The models at ``alpha``, from ``w``."""
-        recipe = self.case.recipe
-        objective = _with(self.together, recipe, self.case.data, float(alpha))
-        solver, _ = recipe.make_solver(objective, self.case.data)
-        return journal.minimize(
-            objective, solver, w, tol=recipe.tol, max_iter=recipe.max_iter, grad_scale=self._scale,
-            callbacks=callbacks,
-        )  # fmt: skip
+    @cached_property
+    def origin(self) -> Vector:
+        """All models where the best one of all rows is that has no penalised features."""
+        single, together, models = self.single, self.together, self.judged.models
+        rows, tail = single.layout.split(single.scaling.outward(self._null, single.layout))
+        w = np.concatenate([np.tile(rows, (1, models)).ravel(), np.tile(tail, models)])
+        return together.scaling.inward(w, together.layout)
 
-    def judge(self, w: Vector) -> Judged:
-        """The weight of each fold's own rows, and their mean loss."""
-        objective = self.together
-        columns: Any = objective.loss
-        task = HeldOut(columns.loss, objective.predictor, self.folds)
-        weight, loss = objective.blocks.sum(task, objective.scaling.outward(w, objective.layout)).values
-        if np.any(weight == 0.0):
-            raise DataError(f"fold {int(np.argmin(weight))} has no rows to be judged by: use fewer folds")
-        return Judged(weight, loss / weight)
-
-    def last(self, w: Vector) -> Vector:
-        """The parameters of the model of all rows, in the units of the data."""
-        return self.single.scaling.outward(self._column(w), self.single.layout)
-
-    def record(self, alpha: float, w: Vector, result: Result[Any]) -> Fit:
-        """How the fit of all models ended, with the value, the residual and the bound of the model of all rows."""
-        recipe, v = replace(self.case.recipe, alpha=alpha), self._column(w)
-        objective = replace(self.single, penalty=recipe.make_penalty(self.case.data, self.single.scaling))
-        value, residual = objective.value_and_grad(v)
-        if objective.term is not None:
-            value, residual = value + objective.term.value(v), objective.term.residual(v, residual)
-        found = replace(result, w=v, value=value, grad_norm=norm(residual))
-        bound = gap_bound(objective, v, residual)
-        return replace(self.case, recipe=recipe).record(
-            self.solver_name, found, bound if bound is not None and np.isfinite(bound) else None
-        )
-
-    def _column(self, w: Vector) -> Vector:
-        rows, tail = self.together.layout.split(w)
-        return np.concatenate([rows[:, -1], tail[-1:]])
+    @cached_property
+    def _null(self) -> Vector:
+        p = self.case.recipe.weights_of(self.case.data)
+        return null_parameters(self.single, self.case.found, None if np.all(p > 0.0) else (p > 0.0).astype(np.float64))
 
     @cached_property
     def _scale(self) -> float:
         """The norm of the gradient where the path begins: what ``tol`` refers to at every α."""
-        return max(norm(self.together.value_and_grad(self.origin())[1]), float(np.finfo(np.float64).tiny))
+        return max(norm(self.together.value_and_grad(self.origin)[1]), float(np.finfo(np.float64).tiny))
 
-    def _constant(self) -> float:
-        at_mean = getattr(self.single.loss, "start_z", None)
-        return float(at_mean(self.case.found.mean)) if callable(at_mean) else 0.0
+    def at(self, alpha: float, w: Vector, journal: Journal, callbacks: Sequence[Callback]) -> tuple[_Step, Vector]:
+        """The models at ``alpha``, from ``w``, and where the next ones start."""
+        recipe, together = replace(self.case.recipe, alpha=alpha), self.together
+        penalty = recipe.make_penalty(self.case.data, together.scaling, self.judged.models)
+        objective = replace(together, penalty=penalty)
+        solver, _ = recipe.make_solver(objective, self.case.data)
+        result, bound = minimized(
+            objective,
+            solver,
+            recipe,
+            lambda _: penalty,
+            w,
+            deviation=self.case.found.deviation,
+            grad_scale=self._scale,
+            is_cold=False,
+            journal=journal,
+            callbacks=callbacks,
+        )
+        outward = together.scaling.outward(result.w, together.layout)
+        judged = journal.once(Judged, self._judge, outward)
+        own, residual = self._last(outward), self.judged.models * self._last(result.state.grad)
+        step = _Step(judged, own, residual, bound, solver.name, replace(result, w=own, state=None))
+        return step, w if result.status is Status.DIVERGED else result.w
+
+    def model(self, alpha: float, step: _Step) -> Model:
+        """The model of all rows, and how its fit ended: the value and the bound are its own."""
+        recipe, single = replace(self.case.recipe, alpha=alpha), self.single
+        penalty = recipe.make_penalty(self.case.data, single.scaling)
+        objective = replace(single, loss=self.judged.loss, penalty=penalty)
+        v = single.scaling.inward(step.w, single.layout)
+        value = objective.value(v) + (0.0 if objective.term is None else objective.term.value(v))
+        bound = step.bound
+        if hasattr(self.judged, "smoothing"):
+            bound = None if bound is None else self.judged.models * bound
+        else:
+            bound = gap_bound(objective, v, step.residual)
+        case = replace(self.case, recipe=recipe)
+        found = replace(step.result, value=value, grad_norm=norm(step.residual))
+        record = case.record(step.solver, found, bound if bound is not None and np.isfinite(bound) else None)
+        return case.model(step.w, getattr(single.loss, "outputs", None), record)
+
+    def _judge(self, w: Vector) -> Judged:
+        task = HeldOut(self.judged, self.together.predictor, self.folds)
+        weights, losses = self.together.blocks.sum(task, w).values
+        if np.any(weights == 0.0):
+            raise DataError(f"fold {int(np.argmin(weights))} has no rows to be judged by: use fewer folds")
+        return Judged(weights, losses / weights)
+
+    def _last(self, w: Vector) -> Vector:
+        """The parameters of the model of all rows among those of all models."""
+        rows, tail = self.together.layout.split(w)
+        outputs = self.single.layout.width
+        return np.concatenate([rows[:, -outputs:].ravel(), tail[-outputs:] if len(tail) else tail])
 
 
-def _with(objective: Objective, recipe: Recipe, data: Dataset, alpha: float) -> Objective:
-    """The objective with the recipe's penalty at α/M: the sums over M models are divided by M, too."""
-    shared = replace(recipe, alpha=alpha / objective.layout.width)
-    return replace(objective, penalty=shared.make_penalty(data, objective.scaling))
+@contextmanager
+def _walking(case: Settled, blocks: Blocks, folds: Folds) -> Iterator[_Walk]:
+    """The walk over the blocks of ``case``."""
+    recipe, data, models = replace(case.recipe, alpha=0.0), case.data, folds.n_folds + 1
+    weight = _weights(case, blocks, folds)
+    smooth = ever_nearer(make_loss(recipe.loss, recipe.options), case.found.deviation, recipe.options)
+    outputs = getattr(smooth[0], "outputs", None)
+    columns = Columns.of(smooth[0], models)
+    with Blocks(FoldedSource(blocks.source, folds, weight[-1] / weight), blocks.pool) as folded:
+        own, every = _scalings(recipe, folded, models, outputs or 1)
+        predictor, wide = Linear(recipe.fit_intercept, outputs), Linear(recipe.fit_intercept, columns.outputs)
+        single = Objective(smooth[0], predictor, recipe.make_penalty(data, own), blocks, own)
+        together = Objective(columns, wide, recipe.make_penalty(data, every, models), folded, every)
+        yield _Walk(case, single, together, Columns.of(smooth[-1], models), folds)
+
+
+def _weights(case: Settled, blocks: Blocks, folds: Folds) -> Vector:
+    """(M,) Σ s of the rows that each model is fitted to; DataError for a fold that leaves too little."""
+    labels = case.labels or ()
+    sums = blocks.sum(FoldWeights(folds, len(labels))).values
+    missing = np.argwhere(sums[:, :-1] == 0.0)
+    if len(missing):
+        label, fold = missing[0].tolist()
+        names = case.data.classes or [f"{label:g}" for label in labels]
+        what = f"no row of the class {names[label]}" if labels else "no rows"
+        found = f"n_samples = {case.data.n_rows}, n_features = {case.data.n_features}"
+        raise DataError(f"fold {fold} of the data ({found}) leaves {what} to learn from: use fewer folds, or more rows")
+    return np.asarray(np.sum(sums, axis=0))
+
+
+def _scalings(recipe: Recipe, folded: Blocks, models: int, outputs: int) -> tuple[Scaling, Scaling]:
+    """That of the model of all rows, and those of all models, each by the rows that it is fitted to."""
+    if not recipe.standardize:
+        return AsIs(), AsIs()
+    found = standardized(folded, centre=recipe.fit_intercept, models=models)
+    return found.of(slice(models - 1, models)), found.repeated(outputs)

@@ -96,21 +96,29 @@ class Recipe:
         if self.groups is not None and not all(x is None for x in (self.penalty_weights, self.lower, self.upper)):
             raise SpecError("groups (a group lasso) goes without penalty_weights and bounds: leave one of them out")
 
-    def make_penalty(self, data: Dataset, scaling: Scaling) -> Penalty:
-        """The penalty over the features that occur in ``data``, as the scaled parameters have it."""
+    def make_penalty(self, data: Dataset, scaling: Scaling, models: int = 1) -> Penalty:
+        """The penalty over the features that occur in ``data``, as the scaled parameters have it.
+
+        For the mean over several ``models`` (columns.py): each of them is penalised by α/M.
+        """
         if self.penalty is not None:
             return self.penalty
+        alpha = self.alpha / models
         if self.groups is not None:
             groups = _of_features("groups", self.groups, data)
             _, places = np.unique(groups, return_inverse=True)
-            return GroupLasso(self.alpha, places.astype(np.int64), self.l1_ratio)
+            return GroupLasso(alpha, places.astype(np.int64), self.l1_ratio, models)
         if self.l1_ratio == 0 and self.penalty_weights is None and self.lower is None and self.upper is None:
-            return L2(self.alpha)
-        weights = None if self.penalty_weights is None else _of_features("penalty_weights", self.penalty_weights, data)
-        scale = scaling.sd if isinstance(scaling, Standardized) else 1.0
-        lower = -np.inf if self.lower is None else _of_features("lower bounds", self.lower, data) * scale
-        upper = np.inf if self.upper is None else _of_features("upper bounds", self.upper, data) * scale
-        return ElasticNet(self.alpha, self.l1_ratio, weights, lower, upper)
+            return L2(alpha)
+        weights = None if self.penalty_weights is None else self.weights_of(data)
+        scale = scaling.sd if isinstance(scaling, Standardized) else np.ones(1)
+        lower = -np.inf if self.lower is None else _of_features("lower bounds", self.lower, data)[:, np.newaxis] * scale
+        upper = np.inf if self.upper is None else _of_features("upper bounds", self.upper, data)[:, np.newaxis] * scale
+        return ElasticNet(alpha, self.l1_ratio, weights, lower, upper)
+
+    def weights_of(self, data: Dataset) -> Vector:
+        """P of the features that occur in ``data``, in the order of their table."""
+        return _of_features("penalty_weights", 1.0 if self.penalty_weights is None else self.penalty_weights, data)
 
     def make_solver(self, objective: Objective, data: Dataset) -> tuple[AnySolver, str]:
         """The solver that the recipe names, or the one that suits the objective and the data, and the reason."""

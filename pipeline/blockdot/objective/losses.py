@@ -41,7 +41,8 @@ class Loss(Protocol):
         The first of the targets of some rows that the loss cannot take; None where all are good.
     start_z(y_mean) -> float
         The constant z that minimises the loss where the weighted mean of y is ``y_mean``, for losses of which the mean
-        is all that matters; a finite z to start from where there is no such constant.
+        is all that matters; a finite z to start from where there is no such constant. Of K classes the mean is their
+        shares, (K,), and so is z.
     bias_bound : float
         For a loss that smooths another one: how far below it a row's loss is, at most.
     """

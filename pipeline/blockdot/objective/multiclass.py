@@ -94,6 +94,11 @@ class Softmax:
         """Only numbers of classes."""
         return first_fault(y, _are_classes(y, self.outputs), f"Softmax({self.outputs})", _class_numbers(self.outputs))
 
+    def start_z(self, y_mean: Vector) -> Vector:
+        """log p, p the shares of the classes, less its mean; every class must have a share."""
+        z = np.log(y_mean)
+        return np.asarray(z - np.mean(z))
+
     def _parts(self, own: _Place, piece: Vector) -> tuple[Vector, Vector, Vector]:
         """The losses, and Σ e^{z − max z} of the other classes and of all; ``piece`` becomes the terms, 0 at own."""
         piece -= piece.max(axis=0)
@@ -154,9 +159,11 @@ class BinaryCrossEntropy:
             return first_fault(y, (y == 0.0) | (y == 1.0), name, "0 or 1")
         return first_fault(y, _are_classes(y, self.outputs), name, _class_numbers(self.outputs))
 
-    def start_z(self, y_mean: float) -> float:
-        """log(ȳ_c/(1 − ȳ_c)) of one class."""
-        return _LOGISTIC.start_z(y_mean)
+    def start_z(self, y_mean: Vector) -> Vector:
+        """log(p_c/(1 − p_c)), p the shares of the classes; 0 where one has all rows or none."""
+        inside = (y_mean > 0.0) & (y_mean < 1.0)
+        p = np.where(inside, y_mean, 0.5)
+        return np.asarray(np.log(p) - np.log1p(-p))
 
     def _one_against_the_rest(self, own: _Place, piece: Vector, weight: Weights) -> tuple[float, Vector]:
         _mirror(piece, own)

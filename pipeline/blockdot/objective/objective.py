@@ -143,10 +143,11 @@ class Objective:
         rows, tail = self.layout.split(self.penalty.hess_diag(self.size, self.layout))
         diagonals = np.concatenate([rows[:m], tail.reshape(-1, self.layout.width)]).T
         matrices = []
-        for half, diagonal in zip(total.matrix / _positive(total.weight), diagonals, strict=True):
+        halves = total.matrix / _positive(total.weight)
+        for output, (half, diagonal) in enumerate(zip(halves, diagonals, strict=True)):
             matrix = half + half.T
             np.fill_diagonal(matrix, np.diag(half))
-            matrix = self.scaling.matrix(matrix, has_tail=bool(len(tail)))
+            matrix = self.scaling.matrix(matrix, output, has_tail=bool(len(tail)))
             matrix[np.diag_indices(len(matrix))] += diagonal
             matrices.append(matrix)
         return matrices

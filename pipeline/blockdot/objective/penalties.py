@@ -104,7 +104,7 @@ class ElasticNet:
     weights
         p, (k,) numbers of at least 0, where 0 leaves a feature unpenalised; None for ones.
     lower, upper
-        Bounds of w, a number or (k,) numbers; every box must hold a number.
+        Bounds of w, a number, (k,) numbers, or (k, K) for each of K outputs; every box must hold a number.
     """
 
     alpha: float = 0.0
@@ -163,12 +163,14 @@ class ElasticNet:
 class GroupLasso:
     """Whole groups of features are kept or dropped: ``groups`` (k,) says to which group 0, 1, … each feature belongs.
 
-    With K outputs a feature's K parameters stay together. Yuan & Lin, J. R. Statist. Soc. B 68 (2006).
+    With K outputs a feature's K parameters stay together; of several ``models`` (columns.py) each has its own groups.
+    Yuan & Lin, J. R. Statist. Soc. B 68 (2006).
     """
 
     alpha: float
     groups: NDArray[np.int64]
     l1_ratio: float = 1.0
+    models: int = 1
 
     is_diagonal = True
 
@@ -202,7 +204,9 @@ class GroupLasso:
         """α ρ Σ √|G| ‖w_G‖."""
         if not self.alpha * self.l1_ratio:
             return None
-        return Groups(self.alpha * self.l1_ratio, np.repeat(self.groups, layout.width), size)
+        own = np.repeat(np.arange(self.models), layout.width // self.models)
+        groups = self.groups[:, np.newaxis] * self.models + own
+        return Groups(self.alpha * self.l1_ratio, groups.ravel(), size)
 
     @property
     def _ridge(self) -> L2:
@@ -254,10 +258,11 @@ def _check_alpha(alpha: float) -> None:
 
 
 def _flat(values: NDArray[np.float64], size: int, layout: Layout, tail: float) -> Vector:
-    """A number, or one for each feature, as a parameter vector; ``tail`` for what belongs to no feature."""
+    """A number, one for each feature, or also for each output, as a parameter vector; ``tail`` for the tail."""
     k = (size - layout.tail) // layout.width
-    if values.ndim and values.shape != (k,):
+    if values.ndim and values.shape not in ((k,), (k, 1), (k, layout.width)):
         raise SpecError(f"a penalty has {values.shape} numbers; needed ({k},), one for each feature that occurs")
     out = np.full(size, tail)
-    out[: k * layout.width] = np.repeat(np.broadcast_to(values, (k,)), layout.width)
+    rows = values[:, np.newaxis] if values.ndim == 1 else values
+    out[: k * layout.width] = np.broadcast_to(rows, (k, layout.width)).ravel()
     return out

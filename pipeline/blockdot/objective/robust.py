@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +102,11 @@ class _Rounded(ABC):
 
 class _Smoothing(_Rounded):
     """A loss that is another one with its kink rounded."""
+
+    def smoothed(self, width: float) -> Self:
+        """The same with its corner rounded over another ``width``."""
+        other: Self = replace(self, smoothing=width)  # type: ignore[type-var]
+        return other
 
     @property
     def bias_bound(self) -> float:

@@ -8,12 +8,13 @@ coefficients that come back are in the units of the data. Gradients and Hessians
     ∇_v = Tᵀ ∇_w,     ∇²_v = Tᵀ ∇²_w T,     T = [ diag(1/σ)          0 ]
                                                 [ −(μ/σ)ᵀ (row)      1 ]
 
-for each output alike. Without an intercept nothing is centred: μ = 0.
+for all outputs alike, or for each with μ and σ of its own: the models of a cross-validation, which are the outputs of
+columns.py, have each those of the rows that it is fitted to. Without an intercept nothing is centred: μ = 0.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -48,8 +49,8 @@ class Scaling(Protocol):
         """diag(Tᵀ H T), from diag H and the border, the column of H that belongs to a parameter's intercept."""
         ...
 
-    def matrix(self, H: NDArray[np.float64], has_tail: bool) -> NDArray[np.float64]:
-        """Tᵀ H T for one output's parameters of the first features, and of the intercept (last)."""
+    def matrix(self, H: NDArray[np.float64], output: int, has_tail: bool) -> NDArray[np.float64]:
+        """Tᵀ H T for the parameters that the first features, and the intercept (last), have in one output."""
         ...
 
     @property
@@ -78,14 +79,17 @@ class AsIs:
         """H itself."""
         return h
 
-    def matrix(self, H: NDArray[np.float64], has_tail: bool) -> NDArray[np.float64]:  # noqa: ARG002
+    def matrix(self, H: NDArray[np.float64], output: int, has_tail: bool) -> NDArray[np.float64]:  # noqa: ARG002
         """H itself."""
         return H
 
 
 @dataclass(frozen=True, eq=False)
 class Standardized:
-    """T for features of mean ``mean`` (k,), zeros where nothing is centred, and standard deviation ``sd`` (k,)."""
+    """T for features of mean ``mean``, zeros where nothing is centred, and standard deviation ``sd``.
+
+    Both (k, 1), for all outputs alike, or (k, K) for each of K outputs.
+    """
 
     mean: Vector
     sd: Vector
@@ -95,68 +99,89 @@ class Standardized:
     def outward(self, v: Vector, layout: Layout) -> Vector:
         """W = v/σ, b = c − Σ μ w."""
         rows, tail = layout.split(v)
-        w = rows / self.sd[:, np.newaxis]
+        w = rows / self.sd
         return np.concatenate([w.ravel(), tail - self._centre(w) if len(tail) else tail])
 
     def inward(self, w: Vector, layout: Layout) -> Vector:
         """V = σ w, c = b + Σ μ w."""
         rows, tail = layout.split(w)
-        v = rows * self.sd[:, np.newaxis]
+        v = rows * self.sd
         return np.concatenate([v.ravel(), tail + self._centre(rows) if len(tail) else tail])
 
     def gradient(self, g: Vector, layout: Layout) -> Vector:
         """(g_w − μ g_b)/σ, and g_b."""
         rows, tail = layout.split(g)
-        centred = rows - self.mean[:, np.newaxis] * tail if len(tail) else rows
-        return np.concatenate([(centred / self.sd[:, np.newaxis]).ravel(), tail])
+        centred = rows - self.mean * tail if len(tail) else rows
+        return np.concatenate([(centred / self.sd).ravel(), tail])
 
     def diagonal(self, h: Vector, border: Vector, layout: Layout) -> Vector:
         """(h − 2 μ h_b + μ² h_bb)/σ², and h_bb."""
         rows, tail = layout.split(h)
         if not len(tail):
-            return (rows / self.sd[:, np.newaxis] ** 2).ravel()
-        mean, cross = self.mean[:, np.newaxis], layout.split(border)[0]
+            return (rows / self.sd**2).ravel()
+        cross = layout.split(border)[0]
         # by Cauchy–Schwarz at least 0; rounding may say otherwise where a column hardly varies
-        centred = np.maximum(rows - 2.0 * mean * cross + mean**2 * tail, 0.0)
-        return np.concatenate([(centred / self.sd[:, np.newaxis] ** 2).ravel(), tail])
+        centred = np.maximum(rows - 2.0 * self.mean * cross + self.mean**2 * tail, 0.0)
+        return np.concatenate([(centred / self.sd**2).ravel(), tail])
 
-    def matrix(self, H: NDArray[np.float64], has_tail: bool) -> NDArray[np.float64]:
+    def matrix(self, H: NDArray[np.float64], output: int, has_tail: bool) -> NDArray[np.float64]:
         """The same for each pair of the first features."""
         m = len(H) - has_tail
+        own = self.of(slice(output, output + 1)) if self.sd.shape[1] > 1 else self
+        mean, sd = own.mean[:m, 0], own.sd[:m, 0]
         out = H.copy()
         if has_tail:
-            out[:m] -= self.mean[:m, np.newaxis] * out[m]
-            out[:, :m] -= out[:, m, np.newaxis] * self.mean[:m]
-        out[:m] /= self.sd[:m, np.newaxis]
-        out[:, :m] /= self.sd[:m]
+            out[:m] -= mean[:, np.newaxis] * out[m]
+            out[:, :m] -= out[:, m, np.newaxis] * mean
+        out[:m] /= sd[:, np.newaxis]
+        out[:, :m] /= sd
         return out
 
+    def of(self, outputs: slice) -> Standardized:
+        """That of some of the outputs."""
+        return Standardized(self.mean[:, outputs], self.sd[:, outputs])
+
+    def repeated(self, times: int) -> Standardized:
+        """Each output's for so many outputs in its place."""
+        return Standardized(np.repeat(self.mean, times, axis=1), np.repeat(self.sd, times, axis=1))
+
     def _centre(self, w: Vector) -> Vector:
-        return np.asarray(np.einsum("j,jc->c", self.mean, w))
+        return np.asarray(np.einsum("jc,jc->c", np.broadcast_to(self.mean, w.shape), w))
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Σ s, and Σ s xⱼ and Σ s xⱼ² of each feature."""
+    """Σ s xⱼ and Σ s xⱼ² of each feature, and in the tail Σ s, for each of the M ``models`` that have weights."""
 
-    layout: Layout = field(default_factory=lambda: Layout(width=2))
+    models: int = 1
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(width=2 * self.models, tail=self.models)
 
     def __call__(self, block: Block) -> Partial:
-        first, second, k = np.zeros(len(block.columns)), np.zeros(len(block.columns)), len(block.columns)
+        first, second = np.zeros((2, len(block.columns), self.models))
+        total = np.zeros(self.models)
         for tile in block.tiles():
-            s = np.broadcast_to(np.asarray(weights(tile), np.float64), (tile.n_rows,)).copy()
+            s = np.empty((tile.n_rows, self.models))
+            s.T[:] = np.asarray(weights(tile)).T
             tile.X.add_tdot(s, first)
             tile.X.add_tdot(s, second, squared=True)
-        both = np.stack([first, second], axis=1).reshape(2 * k)
-        return Partial(block.weight, 0.0, FeatureSum.of(block, both, self.layout))
+            total += np.sum(s, axis=0)
+        sums = np.concatenate([np.concatenate([first, second], axis=1).ravel(), total])
+        return Partial(block.weight, 0.0, FeatureSum.of(block, sums, self.layout))
 
 
-def standardized(blocks: Blocks, *, centre: bool) -> Standardized:
-    """The weighted mean and population standard deviation of each feature; 1 for the deviation of a constant one."""
-    total = blocks.sum(Moments())
+def standardized(blocks: Blocks, *, centre: bool, models: int = 1) -> Standardized:
+    """The weighted mean and population standard deviation of each feature; 1 for the deviation of a constant one.
+
+    For ``models`` with weights of their own, (n, M), those of each by its weights: all by one pass.
+    """
+    task = Moments(models)
+    total = blocks.sum(task)
     assert total.vector is not None
-    first, second = total.vector.dense().reshape(-1, 2).T / total.weight
+    rows, weight = task.layout.split(total.vector.dense())
+    first, second = rows[:, :models] / weight, rows[:, models:] / weight
     variance = second - first**2
     varies = variance > _CONSTANT * second
-    sd = np.sqrt(np.where(varies, variance, 1.0))
-    return Standardized(first.copy() if centre else np.zeros_like(first), sd)
+    return Standardized(first if centre else np.zeros_like(first), np.sqrt(np.where(varies, variance, 1.0)))

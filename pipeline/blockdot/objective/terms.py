@@ -48,6 +48,10 @@ class Term(Protocol):
         """None for an R that is linear in no box."""
         ...
 
+    def dual_norm(self, grad: Vector) -> float:
+        """The least t for which g·w + t R(w) is least at w = 0, of what R weighs alone, and bounds aside."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Separable:
@@ -89,6 +93,11 @@ class Separable:
         upper = np.where(plain | (sign > 0), self.upper, np.minimum(self.upper, 0.0))
         return Face(lower, upper, self.l1 * sign)
 
+    def dual_norm(self, grad: Vector) -> float:
+        """max |gⱼ|/λⱼ."""
+        kinks = self.l1 > 0.0
+        return float(np.max(np.abs(grad[kinks]) / self.l1[kinks], initial=0.0))
+
 
 @dataclass(frozen=True, eq=False)
 class Groups:
@@ -121,6 +130,10 @@ class Groups:
 
     def face(self, w: Vector, residual: Vector) -> None:
         """None: a norm is linear in no box."""
+
+    def dual_norm(self, grad: Vector) -> float:
+        """max ‖g_G‖/(λ √|G|)."""
+        return float(np.max(self._lengths(grad) / self._thresholds, initial=0.0))
 
     def _shrink(self, v: Vector, step: float) -> Vector:
         length = self._lengths(v)

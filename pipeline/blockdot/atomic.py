@@ -19,11 +19,14 @@ from typing import IO
 from blockdot.errors import ExecutionError, StoreError
 
 
-def write_file(path: Path, data: bytes | memoryview) -> None:
-    """Write ``data`` to ``path``: the old content or the new, never a mixture. Raises StoreError with path and size."""
+def write_file(path: Path, data: bytes | memoryview, mode: int = 0o666) -> None:
+    """Write ``data`` to ``path``: the old content or the new, never a mixture. Raises StoreError with path and size.
+
+    ``mode`` says who may read and write it, before the umask of the process.
+    """
     aside = path.with_name(f".{path.name}.partial")
     try:
-        with aside.open("wb") as file:
+        with os.fdopen(_created(aside, os.O_WRONLY | os.O_TRUNC, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -68,7 +71,7 @@ def locked(path: Path, busy: str) -> Iterator[None]:
     """Hold an exclusive lock on the file ``path``; raise ExecutionError with the text ``busy`` if another holds it."""
     while True:
         try:
-            file = path.open("a")
+            file = os.fdopen(_created(path, os.O_WRONLY | os.O_APPEND), "a")
         except OSError as error:
             raise write_error(path, error) from error
         with file:
@@ -80,6 +83,11 @@ def locked(path: Path, busy: str) -> Iterator[None]:
                 continue
             yield
             return
+
+
+def _created(path: Path, flags: int, mode: int = 0o666) -> int:
+    """Open a file to write to, and no symbolic link: one that somebody laid where we write could lead anywhere."""
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
@@ -96,6 +104,7 @@ def write_error(path: Path, error: OSError, size: int | None = None) -> StoreErr
         errno.EDQUOT: "free some of your quota, or choose another disk",
         errno.EACCES: "choose a directory that you may write to",
         errno.EPERM: "choose a directory that you may write to",
+        errno.ELOOP: "a symbolic link lies where the file should be written: remove it",
         errno.EROFS: "choose a directory on a disk that can be written to",
     }.get(error.errno or 0, "nothing was kept of it; mend the cause and run it again")
     what = f" ({size:,} bytes)" if size is not None else ""

@@ -1,8 +1,9 @@
 """The command line.
 
-    blockdot run JOB.toml [--set table.key=value]… [--cluster FILE|ADDRESS] [--strict] [--json]
+    blockdot run JOB.toml [--set table.key=value]… [--cluster FILE|ADDRESS] [--insecure] [--strict] [--json]
     blockdot ingest | fit | evaluate | predict JOB.toml        the stages alone, with the same options
     blockdot inspect | verify STORE
+    blockdot cluster certificates DIR                          for a cluster that speaks TLS
 
 Exit codes: 0 done; 2 wrong usage or job spec; 3 bad data; 4 not converged under --strict; 75 interrupted: run the same
 command again, finished stages are kept; 1 anything else.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ import click
 
 from blockdot import __version__
 from blockdot.errors import BlockdotError, DataError, InterruptedRunError
+from blockdot.redaction import redacted
 
 if TYPE_CHECKING:
     from blockdot.jobs.stages import Reporter, Run, Tick
@@ -36,7 +39,7 @@ class Plain:
     def say(self, text: str) -> None:
         """Print a line to stderr, so that stdout holds results alone."""
         if not self._quiet:
-            click.echo(text, err=True)
+            click.echo(redacted(text), err=True)
 
     @contextmanager
     def track(self, what: str) -> Iterator[Tick]:
@@ -69,10 +72,14 @@ def job_command(name: str, text: str) -> Callable[..., None]:
     @click.option("--cluster", metavar="FILE|ADDRESS", help="Where to run, in the place of [cluster].")
     @click.option("--strict", is_flag=True, help="Exit with 4 when the fit does not converge.")
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object of results, and nothing else.")
-    def command(job: Path, settings: Sequence[str], cluster: str | None, strict: bool, as_json: bool) -> None:
+    @click.option("--insecure", is_flag=True, help="Allow a scheduler on another machine without TLS.")
+    def command(
+        job: Path, settings: Sequence[str], cluster: str | None, strict: bool, as_json: bool, insecure: bool
+    ) -> None:
         from blockdot.jobs.spec import load_job
         from blockdot.jobs.stages import Run
 
+        settings = (*settings, *(["cluster.insecure=true"] if insecure else []))
         run = Run(load_job(job, settings, cluster), _reporter(as_json), strict)
         results = run.run(None if name == "run" else (name,))
         click.echo(json.dumps(results, indent=1, ensure_ascii=False) if as_json else _summary(run, results))
@@ -137,6 +144,25 @@ def verify(store: Path) -> None:
     click.echo(f"{store}: every block is whole")
 
 
+@main.group()
+def cluster() -> None:
+    """What a cluster needs before it starts."""
+
+
+@cluster.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--host", "hosts", multiple=True, metavar="NAME", help="A machine of the cluster (default: this one).")
+@click.option("--days", default=365, show_default=True, type=click.IntRange(1, 3650), help="How long they are valid.")
+def certificates(directory: Path, hosts: Sequence[str], days: int) -> None:
+    """Make a certificate authority for one cluster, and the certificates of its scheduler, workers and clients."""
+    from blockdot.jobs.authority import LOOPBACK, make_certificates
+    from blockdot.jobs.certificates import ROLES
+
+    made = make_certificates(directory, hosts or LOOPBACK, days)
+    for path in (made.authority, *(file for role in ROLES for file in made.pair(role))):
+        click.echo(str(path))
+
+
 _AGAIN = 10.0  # seconds until an interrupt that was lost is raised again
 
 
@@ -158,6 +184,9 @@ def entry() -> NoReturn:
     except BlockdotError as error:
         click.echo(f"blockdot: {error}", err=True)
         sys.exit(error.exit_code)
+    except Exception:  # a mistake of ours: with all that helps to find it, and still without secrets
+        click.echo(redacted(traceback.format_exc()), err=True, nl=False)
+        sys.exit(1)
     sys.exit(0)
 
 

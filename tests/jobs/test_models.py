@@ -37,7 +37,6 @@ def run(claims_file, tmp_path, label, model, *more):
         f"""
 [job]
 name = "claims"
-output = "{tmp_path / "run"}"
 [data]
 format = "csv"
 train = ["{claims_file}"]
@@ -52,7 +51,7 @@ one_hot = ["region"]
 {model}
 """
     )
-    return Run(load_job(spec)).run()
+    return Run(load_job(spec, [f"job.output={tmp_path / 'run'}"])).run()
 
 
 COUNTS = 'offset = { column = "exposure", transform = "log" }'

@@ -61,7 +61,7 @@ def test_svmlight_job(svmlight_job):
         a == b for a, b in zip(predictions["label"].to_pylist(), predictions["prediction"].to_pylist(), strict=True)
     )
     assert right / predictions.num_rows == pytest.approx(metrics["test"]["accuracy"])
-    assert load_job(out / "job.toml").model.alpha == 1e-4
+    assert load_job(out / "job.toml", [f"job.output={out}"]).model.alpha == 1e-4
     entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert any("fit: started" in entry["message"] for entry in entries)
 
@@ -381,19 +381,19 @@ def test_a_lost_or_altered_prediction_part_is_made_again(svmlight_job):
 def test_a_failed_ingest_leaves_no_pair_of_stores_that_do_not_belong_together(svmlight_file, tmp_path):
     test = tmp_path / "test.svm"
     test.write_bytes(svmlight_file.read_bytes())
-    job = tmp_path / "job.toml"
+    job, at = tmp_path / "job.toml", settings(job__output=tmp_path / "run")
     job.write_text(
-        f'[job]\nname = "t"\noutput = "{tmp_path / "run"}"\n[data]\nformat = "svmlight"\ntrain = "{svmlight_file}"\n'
+        f'[job]\nname = "t"\n[data]\nformat = "svmlight"\ntrain = "{svmlight_file}"\n'
         f'test = "{test}"\n[model]\nkind = "logistic"\n'
     )
-    assert blockdot("run", job).returncode == 0
+    assert blockdot("run", job, *at).returncode == 0
     svmlight_file.write_text(svmlight_file.read_text() + "1 1:1\n")
     test.write_text(test.read_text() + "1 1:x\n")
-    assert blockdot("run", job).returncode == 3
-    fit = blockdot("fit", job)
+    assert blockdot("run", job, *at).returncode == 3
+    fit = blockdot("fit", job, *at)
     assert fit.returncode == 3
     assert "run the stage ingest first" in fit.stderr
-    shared = blockdot("run", job, "--set", f"data.test={svmlight_file}")
+    shared = blockdot("run", job, *at, "--set", f"data.test={svmlight_file}")
     assert shared.returncode == 2
     assert "is a training file, too" in shared.stderr
 
@@ -407,18 +407,18 @@ def test_an_output_that_is_a_file_is_refused(svmlight_job, svmlight_file):
 
 def test_a_job_without_a_test_set_trains_and_says_what_it_leaves_out(svmlight_file, tmp_path):
     job, new = tmp_path / "job.toml", tmp_path / "new.svm"
+    at = settings(job__output=tmp_path / "run")
     job.write_text(
-        f'[job]\nname = "t"\noutput = "{tmp_path / "run"}"\n[data]\nformat = "svmlight"\ntrain = "{svmlight_file}"\n'
-        '[model]\nkind = "logistic"\n'
+        f'[job]\nname = "t"\n[data]\nformat = "svmlight"\ntrain = "{svmlight_file}"\n[model]\nkind = "logistic"\n'
     )
-    done = blockdot("run", job)
+    done = blockdot("run", job, *at)
     assert done.returncode == 0, done.stderr
     assert "evaluate: left out" in done.stderr
     assert "predict: left out" in done.stderr
-    alone = blockdot("evaluate", job)
+    alone = blockdot("evaluate", job, *at)
     assert alone.returncode == 2
     assert "there is no test set" in alone.stderr
     new.write_text("0 1:1\n0 2:1\n")
-    scored = blockdot("run", job, "--set", f"predict.input={new}")
+    scored = blockdot("run", job, *at, "--set", f"predict.input={new}")
     assert scored.returncode == 0, scored.stderr
     assert pq.read_table(tmp_path / "run/predictions").num_rows == 2

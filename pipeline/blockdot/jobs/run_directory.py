@@ -21,6 +21,7 @@ from pathlib import Path
 from blockdot import atomic
 from blockdot.blocks.manifest import checksum, read_json
 from blockdot.errors import SpecError, StoreError
+from blockdot.redaction import redacted
 
 
 class RunDirectory:
@@ -45,6 +46,9 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise atomic.write_error(self.path, error) from error
+        for path in (self.log, self.path / ".lock", self.path / "stages"):
+            if path.is_symlink():  # what is written there would be written elsewhere
+                raise SpecError(f"job.output: {path} is a symbolic link; remove it, or choose another output")
         busy = f"{self.path} is in use by another run; wait for it, or choose another output (--set job.output=DIR)"
         with atomic.locked(self.path / ".lock", busy):
             handler = _JsonLines(self.log, encoding="utf-8", delay=True)
@@ -90,7 +94,12 @@ class _JsonLines(logging.FileHandler):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        entry = {"time": time, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        entry = {
+            "time": time,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": redacted(record.getMessage()),
+        }
         return json.dumps(entry, ensure_ascii=False)
 
 

@@ -1,7 +1,8 @@
 """Job specs: TOML files with the tables [job] [data] [features] [model] [solver] [cluster] [evaluate] [predict].
 
 Paths are relative to the folder in which the command is started. Unknown tables and keys are refused, with the nearest
-known one; so is every value of the wrong type, before anything runs.
+known one; so is every value of the wrong type, before anything runs. A spec may come from somebody else: the output
+that a file names lies below the folder in which the command is started; one elsewhere is said on the command line.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from blockdot.errors import SpecError
 from blockdot.ingest.spec import DataSpec, FeaturesSpec, Split
+from blockdot.jobs.wire import Address
+from blockdot.redaction import redacted
 
 
 def _listed(value: object) -> object:
@@ -33,7 +36,7 @@ class _Table(BaseModel):
 class JobTable(_Table):
     """[job]: its name, and the run directory (default ``runs/NAME``)."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$")  # and never "." or ".."
     output: str | None = None
 
 
@@ -156,7 +159,11 @@ class ClusterTable(_Table):
     memory_limit: str = "auto"
     """Of each worker process, as Dask writes it ("4GiB")."""
     address: str | None = None
-    """Of the scheduler, such as "tcp://127.0.0.1:8786"."""
+    """Of the scheduler, such as "tls://10.0.0.5:8786", or "tcp://127.0.0.1:8786" on this machine."""
+    certificates: str | None = None
+    """The folder that `blockdot cluster certificates` made; default: those of Dask's configuration, if any."""
+    insecure: bool = False
+    """Whether a scheduler and workers on other machines may be spoken to without TLS: see wire.py."""
     wait_seconds: float = Field(default=60.0, gt=0)
     """How long to wait for the scheduler and its first worker."""
 
@@ -166,6 +173,12 @@ class ClusterTable(_Table):
             raise ValueError('kind = "scheduler" needs address, such as "tcp://127.0.0.1:8786"')
         if self.kind != "scheduler" and self.address is not None:
             raise ValueError(f'address goes with kind = "scheduler", not with {self.kind!r}')
+        if self.address is not None:
+            scheme = Address.parse(self.address).scheme
+            if self.certificates is not None and scheme != "tls":
+                raise ValueError("certificates go with an address tls://HOST:PORT, not with a plain one")
+        if self.certificates is not None and self.kind == "threads":
+            raise ValueError("certificates go with worker processes, not with threads: remove them")
         return self
 
 
@@ -199,7 +212,7 @@ class Job(_Table):
         return Path(self.job.output or f"runs/{self.job.name}")
 
     def to_toml(self) -> str:
-        """The resolved spec: every key, with its value."""
+        """The resolved spec: every key, with its value; ``***`` where a value holds a secret."""
         tables = self.model_dump(mode="json", exclude_none=True)
         return "\n".join(_toml_table(name, table) for name, table in tables.items())
 
@@ -227,9 +240,22 @@ def load_job(path: str | Path, settings: Sequence[str] = (), cluster: str | None
             if setting.startswith("cluster."):
                 _apply(tables, setting)
     try:
-        return Job.model_validate(tables)
+        job = Job.model_validate(tables)
     except ValidationError as error:
         raise SpecError(_explain(Path(path), error)) from None
+    if not any(setting.partition("=")[0].strip() == "job.output" for setting in settings):
+        _refuse_output_elsewhere(Path(path), job.output)
+    return job
+
+
+def _refuse_output_elsewhere(path: Path, output: Path) -> None:
+    """A run replaces what it finds in its folder: where that is must not be up to a file that may be anybody's."""
+    here = Path.cwd().resolve()
+    if not (here / output).resolve().is_relative_to(here):
+        raise SpecError(
+            f"{path}: [job] output: {output} leads out of the folder {here}; a spec may write below it only: "
+            f"say so on the command line (--set job.output={output}), or change it"
+        )
 
 
 def _read_toml(path: Path) -> dict[str, object]:
@@ -237,7 +263,7 @@ def _read_toml(path: Path) -> dict[str, object]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers too long, and tables too deep, to be read
         raise SpecError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -257,7 +283,7 @@ def _apply(tables: dict[str, object], setting: str) -> None:
         raise SpecError(f"--set {setting}: needed table.key=value, such as model.alpha=1e-5")
     try:
         value: object = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     table: object = tables
     for name in names[:-1]:
@@ -317,4 +343,4 @@ def _toml_value(value: object) -> str:
         return f"[{', '.join(_toml_value(v) for v in value)}]"
     if isinstance(value, float):
         return repr(value)
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(redacted(value) if isinstance(value, str) else value, ensure_ascii=False)

@@ -1,0 +1,73 @@
+"""The command line in processes of its own, raw files and job specs for it, and how many examples Hypothesis tries."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).parents[2]
+
+# `make fuzz` multiplies the examples of the tests that fuzz.
+EFFORT = int(os.environ.get("BLOCKDOT_FUZZ", "1"))
+
+
+@pytest.fixture(scope="session")
+def examples():
+    """Settings for a test that fuzzes: so many examples in the default run."""
+
+    def of(count):
+        return settings(
+            max_examples=count * EFFORT,
+            deadline=None,
+            suppress_health_check=[
+                HealthCheck.function_scoped_fixture,
+                HealthCheck.too_slow,
+                HealthCheck.data_too_large,
+            ],
+        )
+
+    return of
+
+
+@pytest.fixture
+def blockdot():
+    """Run the command line and wait for it."""
+
+    def run(*arguments, **options):
+        command = [sys.executable, "-m", "blockdot", *map(str, arguments)]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL, **options
+        )
+
+    return run
+
+
+@pytest.fixture
+def svmlight_file(tmp_path):
+    """600 rows of 30 features, two classes."""
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=30)
+    lines = []
+    for _ in range(600):
+        columns = np.sort(rng.choice(30, size=5, replace=False))
+        values = rng.normal(size=5).round(3)
+        label = 1 if values @ w[columns] + rng.normal() > 0 else -1
+        lines.append(f"{label:+d} " + " ".join(f"{c + 1}:{v:g}" for c, v in zip(columns, values, strict=True)))
+    path = tmp_path / "train.svm"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def job(svmlight_file):
+    """The arguments of a job on that file that writes to the folder ``out``."""
+
+    def arguments(out, **more):
+        options = {"data.train": svmlight_file, "data.block_bytes": 4000, "job.output": out} | more
+        return [ROOT / "jobs/svmlight.toml", *(part for k, v in options.items() for part in ("--set", f"{k}={v}"))]
+
+    return arguments

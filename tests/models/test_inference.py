@@ -35,9 +35,11 @@ def test_the_covariances_of_a_logistic_model_by_dense_formulas():
     model = bd.infer(est.model_, data)
     np.testing.assert_allclose(model.estimate, w)
     np.testing.assert_allclose(model.covariance, bread, rtol=1e-8)
-    scores = A * (s * (p - y))[:, None]
+    unit, scores = A * (p - y)[:, None], A * (s * (p - y))[:, None]
     robust = bd.infer(est.model_, data, kind="robust")
-    np.testing.assert_allclose(robust.covariance, bread @ scores.T @ scores @ bread, rtol=1e-8)
+    np.testing.assert_allclose(robust.covariance, bread @ (unit.T * s) @ unit @ bread, rtol=1e-8)
+    prior = bd.infer(est.model_, data, kind="robust", weights="prior")
+    np.testing.assert_allclose(prior.covariance, bread @ scores.T @ scores @ bread, rtol=1e-8)
     cluster = np.arange(len(y)) // 8
     summed = np.stack([np.bincount(cluster, column) for column in scores.T], axis=1)
     clustered = bd.infer(est.model_, data, kind="clustered", clusters=[f"c{i}" for i in cluster])
@@ -104,9 +106,6 @@ def test_what_inference_refuses_is_said():
     svm = bd.LinearSVC(alpha=0.1).fit(X, y)
     with pytest.raises(bd.BlockdotError, match="squared-hinge is no likelihood"):
         bd.infer(svm.model_, data)
-    three = bd.LogisticRegression(alpha=0.1).fit(X, np.arange(400) % 3)
-    with pytest.raises(bd.BlockdotError, match="models of one output; softmax has 3"):
-        bd.infer(three.model_, data)
     plain, _ = fitted(X, y)
     with pytest.raises(bd.BlockdotError, match="needs clusters"):
         bd.infer(plain.model_, data, kind="clustered")

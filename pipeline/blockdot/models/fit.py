@@ -269,6 +269,8 @@ class Settled:
         return Fit(
             alpha=self.recipe.alpha,
             l1_ratio=self.recipe.l1_ratio,
+            standardize=self.recipe.standardize,
+            restricted=self.recipe.restrictions,
             solver=solver,
             status=str(result.status),
             message=result.message,

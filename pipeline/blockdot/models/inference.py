@@ -1,43 +1,48 @@
 """Standard errors, tests and intervals of a fitted model, and what the fit explains.
 
     V = φ H⁻¹ J H⁻¹,      J = Σ s (μ')²/Var(μ) x xᵀ  (Fisher's information),     H = J + S α 1   (α 1 of the penalty)
-    robust      J/φ is replaced by Σ s² (∂ℓ/∂z)² x xᵀ       (sandwich: White, Econometrica 48 (1980); Huber 1967)
+    robust      φ J is replaced by Σ s (∂ℓ/∂z)² x xᵀ        (sandwich: White, Econometrica 48 (1980); Huber 1967)
     clustered   by Σ_g u_g u_gᵀ,  u_g = Σ_{i in g} sᵢ ∂ℓ/∂z xᵢ   (Liang & Zeger, Biometrika 73 (1986))
 
 Without a penalty V is the usual φ J⁻¹ of a GLM (McCullagh & Nelder, *Generalized Linear Models*, 2nd ed., 2.5.1). With
 an L2 penalty it is the variance of the shrunken estimates, whose bias it does not know. φ is 1 for counts and classes,
 else Pearson's χ² over S less the number of parameters. Under an L1 penalty there is no such V: it is refused.
+
+Of K classes, softmax: what is estimated are the differences of the other classes to a reference, the first class if
+none is named: β_c = w_c − w_r is the log odds of c against r, as in statsmodels' MNLogit, R's multinom and Stata's
+mlogit. J has p_a (δ_ab − p_b) for (μ')²/Var(μ) (likelihood.py). One-vs-rest is K models of two classes, each of them
+by itself as if it had been fitted alone; between them V has what is due to a row's having one class alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.sums import Blocks
 from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
-from blockdot.models.evaluate import DevianceSum, NullDeviancePass
-from blockdot.models.likelihood import ClusterScores, Describe, Fisher, LogLikelihood, ScoreGram
+from blockdot.models.covariance import Point
+from blockdot.models.evaluate import NullDeviancePass
+from blockdot.models.information import Describe, Kind, LogLikelihood, Parameters, Weights
+from blockdot.models.likelihood import Likelihood, Multinomial, OneOutput, Separate
 from blockdot.models.model import Model
-from blockdot.objective.families import Binomial, Gaussian, Poisson
+from blockdot.models.null_model import null_parameters
+from blockdot.models.targets import Tally, tally
+from blockdot.objective.families import Binomial, Gaussian
 from blockdot.objective.links import link_named
 from blockdot.objective.objective import Objective
 from blockdot.objective.penalties import L2
 from blockdot.objective.predictors import Linear
+from blockdot.objective.scaling import standardized
 from blockdot.vectors import Cholesky, Vector
-
-Kind = Literal["model", "robust", "clustered"]
-Weights = Literal["frequency", "prior"]
-
-_FEW = 2048  # parameters: up to so many the matrices are made
-_CLUSTER_ROOM = 50_000_000  # numbers in the matrix of the clusters' scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +52,18 @@ class Inference:
     Attributes
     ----------
     names
-        Feature ids (or names), "intercept" last.
+        Feature ids (or names), "intercept" last; of several classes pairs (class, feature), class by class.
     estimate, standard_error, z, p_value
         One number each a parameter; ``z`` is estimate over standard error, its p-value two-sided from the normal
         distribution, or from Student's t with ``df_residual`` where φ is estimated.
     covariance
         V, where it was made; None where standard errors were asked for some features alone.
     dispersion, deviance, null_deviance, pearson_chi2, log_likelihood, aic, bic, df_residual
-        Of the fit. ``log_likelihood`` (and AIC, BIC) are None for a Tweedie loss, which knows none in closed form; for
-        a normal loss it is taken at the maximum likelihood estimate of φ, as R does.
+        Of the fit. ``log_likelihood`` (and AIC, BIC) are None for a Tweedie loss, which knows none in closed form, and
+        for one-vs-rest, whose deviances are the sums of those of its models; for a normal loss it is taken at the
+        maximum likelihood estimate of φ, as R does.
+    reference
+        Of a softmax, the class that the others are compared with; else None.
     """
 
     names: tuple[Any, ...]
@@ -71,6 +79,9 @@ class Inference:
     bic: float | None
     df_residual: float
     estimates_dispersion: bool
+    reference: Any = None
+    is_joint: bool = True
+    """Whether there is one likelihood of all parameters; not for one-vs-rest."""
 
     @property
     def z(self) -> Vector:
@@ -98,9 +109,20 @@ class Inference:
         R = np.atleast_2d(np.asarray(restriction, np.float64))
         if R.shape[1] != len(self.estimate):
             raise SpecError(f"the restriction has {R.shape[1]} columns; needed {len(self.estimate)}, one a parameter")
+        factor = Cholesky.of(R @ self.covariance @ R.T)
+        if factor is None:
+            raise SpecError("the rows of the restriction are linearly dependent: leave out those that say it again")
         apart = R @ self.estimate - np.asarray(value, np.float64)
-        statistic = float(apart @ np.linalg.solve(R @ self.covariance @ R.T, apart))
+        statistic = float(apart @ factor.solve(apart))
         return statistic, len(R), float(chi2.sf(statistic, len(R)))
+
+    def selection(self, name: Any) -> NDArray[np.float64]:
+        """The restriction that picks what is called ``name``: of several classes, a feature's parameters in all."""
+        of_classes = [found[1] if isinstance(found, tuple) else found for found in self.names]
+        rows = [i for i, names in enumerate(zip(self.names, of_classes, strict=True)) if name in names]
+        if not rows:
+            raise SpecError(f"there is no parameter {name!r}: the names are those of the attribute names")
+        return np.eye(len(self.names))[rows]
 
     def _distribution(self) -> Any:
         from scipy import stats
@@ -113,74 +135,83 @@ def infer(
     data: Dataset,
     *,
     kind: Kind = "model",
+    reference: Any = None,
     clusters: ArrayLike | None = None,
     features: Sequence[int] | None = None,
     weights: Weights = "frequency",
     pool: Pool | None = None,
 ) -> Inference:
-    """Standard errors and tests of a model of one output on the data that it was fitted to.
+    """Standard errors and tests of a model on the data that it was fitted to.
 
     Parameters
     ----------
     kind
         "model" trusts the variance of the family; "robust" does not; "clustered" lets rows of a cluster depend on each
         other.
+    reference
+        Of a softmax, the class that the others are compared with: the first one by default.
     clusters
         (n_rows,) labels, for "clustered"; for data in memory.
     features
-        Feature ids: their standard errors alone, each by a solve with conjugate gradients. The only way where more
-        than 2,048 parameters occur.
+        Feature ids: their standard errors alone, each by a solve with conjugate gradients (of several classes, one for
+        each). The only way where more than 2,048 parameters occur.
     weights
-        What weights mean where φ is estimated: "frequency", the number of equal rows (degrees of freedom S − p), or
-        "prior", the precision of a row (rows − p), as in R's glm.
+        What weights mean: "frequency", the number of equal rows (degrees of freedom S − p, robust Σ s u²), or "prior",
+        the precision of a row (rows − p, robust Σ s² u²), as in R's glm.
 
-    Raises SpecError for a penalty with an L1 part, several outputs, a loss that is no likelihood, too many features.
+    Raises SpecError for a penalty with an L1 part, bounds, a loss that is no likelihood, too many features.
     """
-    family = _family(model)
-    pool = pool or ThreadPool()
-    w = model.parameters(data)
-    names, places = _named(data, len(w), features)
+    if kind not in ("model", "robust", "clustered"):
+        raise SpecError(f"kind is {kind!r}; needed 'model', 'robust' or 'clustered'")
+    if weights not in ("frequency", "prior"):
+        raise SpecError(f"weights is {weights!r}; needed 'frequency' or 'prior'")
+    if features is not None and kind != "model":
+        raise SpecError(f"kind={kind!r} needs the matrix of all parameters: leave features out, or take kind='model'")
+    likelihood = _likelihood(model, reference)
+    predictor, w = model.predictor, model.parameters(data)
+    parameters = Parameters(predictor, len(data.table), likelihood.free, likelihood.reference)
+    names, places = _named(model, data, parameters, features)
     training = data if model.info.labels is None else data.encoded(model.info.labels)
-    with training.on(pool) as blocks:
-        total = blocks.sum(Describe(family, model.predictor), w).numbers
-        weight, pearson, deviance, total_y = total.tolist()
-        null: DevianceSum = blocks.sum(NullDeviancePass(family, total_y / weight))
-        if weights not in ("frequency", "prior"):
-            raise SpecError(f"weights is {weights!r}; needed 'frequency' or 'prior'")
-        size = weight if weights == "frequency" else float(data.n_rows)
-        df = size - len(w)
-        estimates = not isinstance(family, (Poisson, Binomial))
-        if estimates and not df > 0:
-            raise DataError(f"{size:g} rows and {len(w)} parameters leave nothing to estimate the dispersion from")
-        dispersion = pearson / df if estimates else 1.0
-        objective = Objective(Fisher(family), model.predictor, L2(model.info.fit.alpha), blocks)
+    with training.on(pool or ThreadPool()) as blocks:
+        found = tally(training, blocks, model.loss, len(model.info.labels or ()))
+        weight, pearson, deviance = blocks.sum(Describe(likelihood, predictor), w).numbers.tolist()
+        null_deviance = _null_deviance(model, likelihood, found, blocks)
+        size, estimate = weight if weights == "frequency" else float(data.n_rows), parameters.estimates(w)
+        df = size - len(estimate)
+        if likelihood.estimates_dispersion and not df > 0:
+            raise DataError(
+                f"{size:g} rows and {len(estimate)} parameters leave nothing to estimate the dispersion from"
+            )
+        dispersion = pearson / df if likelihood.estimates_dispersion else 1.0
+        objective = Objective(likelihood.loss, predictor, L2(0.0), blocks)
+        ridge = _ridge(model, blocks)
+        point = Point(likelihood, parameters, objective, w, weight, ridge, dispersion, weights)
         if features is None:
-            covariance = _covariance(objective, family, w, weight, dispersion, kind, clusters, data)
-            covariance = covariance[np.ix_(places, places)]
+            covariance = point.covariance(kind, data, clusters)[np.ix_(places, places)]
             error = np.sqrt(np.diag(covariance))
         else:
-            covariance = None
-            error = _some_errors(objective, data, w, weight, dispersion, kind, features)
+            covariance, error = None, point.errors(places, names)
         # R: the likelihood of a normal model at the mean square, which is its maximum
-        at = deviance / size if isinstance(family, Gaussian) else dispersion
-        likelihood = None
-        if callable(getattr(family, "loglik", None)):
-            likelihood = float(blocks.sum(LogLikelihood(family, model.predictor, at), w).numbers[0])
-    p = len(w) + isinstance(family, Gaussian)
+        is_normal = isinstance(likelihood, OneOutput) and likelihood.is_normal
+        task = LogLikelihood(likelihood, predictor, deviance / size if is_normal else dispersion)
+        value = float(blocks.sum(task, w).numbers[0])
+    log_likelihood, p = None if math.isnan(value) else value, len(estimate) + is_normal
     return Inference(
         names=names,
-        estimate=w[places],
+        estimate=estimate[places],
         standard_error=error,
         covariance=covariance,
         dispersion=dispersion,
         deviance=deviance,
-        null_deviance=null.deviance,
+        null_deviance=null_deviance,
         pearson_chi2=pearson,
-        log_likelihood=likelihood,
-        aic=None if likelihood is None else 2.0 * p - 2.0 * likelihood,
-        bic=None if likelihood is None else p * math.log(size) - 2.0 * likelihood,
+        log_likelihood=log_likelihood,
+        aic=None if log_likelihood is None else 2.0 * p - 2.0 * log_likelihood,
+        bic=None if log_likelihood is None else p * math.log(size) - 2.0 * log_likelihood,
         df_residual=df,
-        estimates_dispersion=estimates,
+        estimates_dispersion=likelihood.estimates_dispersion,
+        reference=None if likelihood.reference is None else model.class_labels.tolist()[likelihood.reference],
+        is_joint=likelihood.is_joint,
     )
 
 
@@ -191,6 +222,8 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     """
     from scipy.stats import chi2
 
+    if not (larger.is_joint and smaller.is_joint):
+        raise SpecError("one-vs-rest is several models and has no likelihood of its own: fit multi_class='softmax'")
     freedom = round(smaller.df_residual - larger.df_residual)
     if freedom <= 0:
         raise SpecError("the first model must have more parameters than the second, on the same rows")
@@ -198,117 +231,78 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     return statistic, freedom, float(chi2.sf(statistic, freedom))
 
 
-def _family(model: Model) -> Any:
+def _likelihood(model: Model, reference: Any) -> Likelihood:
     """The likelihood that a model's loss is a part of."""
-    if model.outputs is not None:
-        raise SpecError(f"standard errors are known for models of one output; {model.info.loss} has {model.outputs}")
-    if model.info.fit.alpha * model.info.fit.l1_ratio > 0.0:
+    fit, loss = model.info.fit, model.info.loss
+    if fit.alpha * fit.l1_ratio > 0.0:
         raise SpecError(
             "an L1 penalty chooses features by the data, so standard errors of what it leaves are too small: "
             "fit with l1_ratio=0 (or a smaller set of features) to have them"
         )
-    match model.info.loss:
-        case "squared":
-            return Gaussian(link_named("identity"))
-        case "logistic":
-            return Binomial(link_named("logit"))
-    if not callable(getattr(model.loss, "deviance", None)):
-        raise SpecError(f"the loss {model.info.loss} is no likelihood, so its estimates have no standard errors here")
-    return model.loss
-
-
-def _covariance(
-    objective: Objective,
-    family: Any,
-    w: Vector,
-    weight: float,
-    dispersion: float,
-    kind: Kind,
-    clusters: ArrayLike | None,
-    data: Dataset,
-) -> NDArray[np.float64]:
-    if len(w) > _FEW:
+    if fit.restricted:
         raise SpecError(
-            f"{len(w):,} parameters are too many for a matrix of their covariances (at most {_FEW:,}): "
-            "name the features whose standard errors are needed"
+            f"the model was fitted with {', '.join(fit.restricted)}; there are standard errors for α/2 ‖w‖² and "
+            "for no penalty: fit without"
         )
-    information = weight * replace(objective, penalty=L2(0.0)).hessian(w)
-    factor = Cholesky.of(weight * objective.hessian(w))
-    if factor is None:
-        raise DataError("the features are linearly dependent on these rows: drop one of them, or fit with alpha > 0")
-    if kind == "model":
-        meat = dispersion * information
-    elif kind == "robust":
-        half = objective.blocks.sum(ScoreGram(family, _linear(objective)), w).matrix[0]
-        meat = half + half.T - np.diag(np.diag(half))
-    elif kind == "clustered":
-        meat = _cluster_meat(objective, family, w, clusters, data)
-    else:
-        raise SpecError(f"kind is {kind!r}; needed 'model', 'robust' or 'clustered'")
-    left = np.column_stack([factor.solve(column) for column in meat.T])
-    covariance: NDArray[np.float64] = np.column_stack([factor.solve(column) for column in left])
-    return 0.5 * (covariance + covariance.T)
+    if reference is not None and loss != "softmax":
+        raise SpecError(f"reference goes with the softmax of several classes, not with the loss {loss}: leave it out")
+    match loss:
+        case "squared":
+            return OneOutput(Gaussian(link_named("identity")))
+        case "logistic":
+            return OneOutput(Binomial(link_named("logit")))
+        case "softmax":
+            return Multinomial(model.loss, _place(model, reference))
+        case "one-vs-rest":
+            return Separate(model.loss)
+    if not callable(getattr(model.loss, "deviance", None)):
+        raise SpecError(f"the loss {loss} is no likelihood, so its estimates have no standard errors here")
+    family: Any = model.loss
+    return OneOutput(family)
 
 
-def _cluster_meat(
-    objective: Objective, family: Any, w: Vector, clusters: ArrayLike | None, data: Dataset
-) -> NDArray[np.float64]:
-    if clusters is None or data.path is not None:
-        raise SpecError("kind='clustered' needs clusters, one label a row, and data in memory")
-    labels, place = np.unique(np.asarray(clusters), return_inverse=True)
-    if place.shape != (data.n_rows,):
-        raise SpecError(f"clusters has the shape {place.shape}; needed ({data.n_rows},), one label a row")
-    if len(labels) * len(w) > _CLUSTER_ROOM:
-        raise SpecError(f"{len(labels):,} clusters times {len(w):,} parameters are too many to hold their scores")
-    task = ClusterScores(family, _linear(objective), place, len(labels))
-    scores = objective.blocks.sum(task, w).matrix
-    return np.asarray(np.einsum("gi,gj->ij", scores, scores))
+def _place(model: Model, reference: Any) -> int:
+    """The place of a class, by its name or its number; the first where none is named."""
+    classes = model.class_labels.tolist()
+    if reference is not None and reference not in classes:
+        raise SpecError(f"reference is {reference!r}; needed one of the classes {', '.join(map(str, classes))}")
+    return 0 if reference is None else classes.index(reference)
 
 
-def _some_errors(
-    objective: Objective,
-    data: Dataset,
-    w: Vector,
-    weight: float,
-    dispersion: float,
-    kind: Kind,
-    features: Sequence[int],
-) -> Vector:
-    """√(φ xᵀ J x) with x = H⁻¹ eⱼ, for each feature."""
-    from scipy.sparse.linalg import LinearOperator, cg
-
-    if kind != "model":
-        raise SpecError(f"kind={kind!r} needs the matrix of all parameters: leave features out, or take kind='model'")
-    size = len(w)
-    diagonal = objective.hess_diag(w)
-    product = LinearOperator((size, size), matvec=lambda v: objective.hess_vec(w, np.ravel(v)), dtype=np.float64)
-    inverse = LinearOperator((size, size), matvec=lambda v: np.ravel(v) / diagonal, dtype=np.float64)
-    plain = replace(objective, penalty=L2(0.0))
-    errors: list[float] = []
-    for place in _named(data, size, features)[1]:
-        unit = np.zeros(size)
-        unit[place] = 1.0
-        x, code = cg(product, unit, rtol=1e-8, maxiter=10 * size, M=inverse)
-        if code != 0:
-            raise DataError(f"feature {features[len(errors)]}: no standard error was found; fit with alpha > 0")
-        errors.append(math.sqrt(dispersion * float(x @ plain.hess_vec(w, x)) / weight))
-    return np.array(errors)
+def _ridge(model: Model, blocks: Blocks) -> Vector:
+    """What the penalty adds to the second derivative in each feature: α, times σ² where they were standardised."""
+    fit = model.info.fit
+    if not (fit.standardize and fit.alpha):
+        return np.full(blocks.n_features, fit.alpha)
+    return np.asarray(fit.alpha * standardized(blocks, centre=False).sd[:, 0] ** 2)
 
 
-def _named(data: Dataset, size: int, features: Sequence[int] | None) -> tuple[tuple[Any, ...], NDArray[np.intp]]:
-    """The names of parameters, ascending by feature id, and their places in the parameter vector."""
-    ids, k = data.table.ids, len(data.table)
+def _null_deviance(model: Model, likelihood: Likelihood, found: Tally, blocks: Blocks) -> float:
+    """The deviance of the best model without features."""
+    if isinstance(likelihood, OneOutput):
+        return blocks.sum(NullDeviancePass(likelihood.family, found.mean)).deviance
+    plain = Linear(True, model.outputs)
+    null = null_parameters(Objective(model.loss, plain, L2(0.0), blocks), found)
+    return float(blocks.sum(Describe(likelihood, plain), null).numbers[2])
+
+
+def _named(
+    model: Model, data: Dataset, parameters: Parameters, features: Sequence[int] | None
+) -> tuple[tuple[Any, ...], NDArray[np.intp]]:
+    """The names of parameters, output by output, ascending by feature id, and their places among all."""
+    ids, k, each = data.table.ids, parameters.k, parameters.each
     if features is None:
         order = np.argsort(ids)
-        tail = np.arange(k, size)
-        return (*ids[order].tolist(), *["intercept"] * len(tail)), np.concatenate([order, tail])
-    where = {int(i): place for place, i in enumerate(ids)}
-    missing = [feature for feature in features if int(feature) not in where]
-    if missing:
-        raise SpecError(f"feature {missing[0]} does not occur in these data: name features that do")
-    return tuple(features), np.array([where[int(feature)] for feature in features], np.intp)
-
-
-def _linear(objective: Objective) -> Linear:
-    assert isinstance(objective.predictor, Linear)
-    return objective.predictor
+        names = [*ids[order].tolist(), *["intercept"] * (each - k)]
+        own = np.concatenate([order, np.arange(k, each)])
+    else:
+        where = {int(i): place for place, i in enumerate(ids)}
+        missing = [feature for feature in features if int(feature) not in where]
+        if missing:
+            raise SpecError(f"feature {missing[0]} does not occur in these data: name features that do")
+        names, own = list(features), np.array([where[int(feature)] for feature in features], np.intp)
+    if model.outputs is None:
+        return tuple(names), own
+    classes = model.class_labels.tolist()
+    pairs = tuple((classes[output], name) for output in parameters.free for name in names)
+    return pairs, np.concatenate([a * each + own for a in range(len(parameters.free))])

@@ -1,40 +1,110 @@
-"""Sums over blocks that a fit is described by: Pearson's χ², deviance, likelihood, and the moments of the score.
+"""What a loss says of the distribution of y, as far as standard errors need it.
 
-Fisher's information   Σ s μ'²/Var(μ) x xᵀ          Σ (s ∂ℓ/∂z)² x xᵀ,    u_g = Σ_{i in g} sᵢ ∂ℓ/∂z xᵢ
+For each of the R outputs that are parameters, row by row, u = ∂ℓ/∂z, and for each pair a ≤ b of them
+
+    information   E ∂²ℓ/∂z_a∂z_b        what H is made of
+    variance      Cov(u_a, u_b)         what the estimates vary by
+
+                  R      information and variance                          penalty
+    one output    1      μ'²/Var(μ), at dispersion 1                       α
+    softmax       K − 1  p_a (δ_ab − p_b), of all classes but the          α (δ_ab − 1/K)
+                         reference r: z_a − z_r is what is estimated
+    one-vs-rest   K      p_a (1 − p_a) δ_ab,   p_a (δ_ab − p_b)            α δ_ab
+
+(McCullagh & Nelder, *Generalized Linear Models*, 2nd ed. (1989), sections 2.5 and 5.4.) One number more on every class
+changes no probability of the softmax, so its z are known up to their differences alone, and its Hessian is singular;
+that of the differences to a reference is not. A penalty α/2 Σ_c ‖w_c‖² is least, of all w with these differences, where
+the w_c add up to 0: so the differences are penalised by α/2 (Σ_a ‖β_a‖² − ‖Σ_a β_a‖²/K). One-vs-rest is K models of
+two classes; a row is of one class alone, so their scores are correlated, and their information is not.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from blockdot.blocks.block import Block
-from blockdot.blocks.layout import Layout
-from blockdot.objective.passes import MatrixPartial, raw, targets, weights
-from blockdot.objective.predictors import Linear
+from blockdot.objective.families import Binomial, Family, Gaussian, Poisson
+from blockdot.objective.losses import Loss, Weights
 from blockdot.vectors import Vector
 
 
+class Likelihood(Protocol):
+    """The distribution of y that a loss stands for: picklable, and of rows alone."""
+
+    @property
+    def loss(self) -> Loss:
+        """A loss whose ``hess_dot`` is the information."""
+        ...
+
+    @property
+    def free(self) -> NDArray[np.intp]:
+        """Which of the outputs are parameters."""
+        ...
+
+    @property
+    def reference(self) -> int | None:
+        """The output that the others are differences to."""
+        ...
+
+    @property
+    def ridge(self) -> Vector:
+        """(R, R) how a penalty of strength 1 couples the parameters of a feature."""
+        ...
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it is one likelihood, and not several models by themselves whose totals are sums."""
+        ...
+
+    @property
+    def estimates_dispersion(self) -> bool: ...
+
+    def scores(self, y: Vector, z: Vector, s: Weights) -> Vector:
+        """(n, R) s ∂ℓ/∂z."""
+        ...
+
+    def information(self, z: Vector, s: Weights) -> Vector:
+        """(n, P) of the pairs, times s."""
+        ...
+
+    def variance(self, z: Vector, s: Weights) -> Vector:
+        """(n, P) of the pairs, times s."""
+        ...
+
+    def totals(self, y: Vector, z: Vector, s: Weights) -> tuple[float, float]:
+        """Pearson's χ², and the deviance."""
+        ...
+
+    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float) -> float | None:
+        """None where there is none in closed form."""
+        ...
+
+
+def pairs(r: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The pairs a ≤ b of 0 … r−1, in the order in which their numbers are given."""
+    a, b = np.triu_indices(r)
+    return a, b
+
+
 @dataclass(frozen=True)
-class Fisher:
+class ExpectedCurvature:
     """A GLM whose second derivative is its expected value, s μ'²/Var(μ)."""
 
     family: Any
 
-    def value(self, y: Vector, z: Vector, s: Vector | float) -> float:
+    def value(self, y: Vector, z: Vector, s: Weights) -> float:
         """Of the family."""
         return float(self.family.value(y, z, s))
 
-    def value_and_grad(self, y: Vector, z: Vector, s: Vector | float) -> tuple[float, Vector]:
+    def value_and_grad(self, y: Vector, z: Vector, s: Weights) -> tuple[float, Vector]:
         """Of the family."""
         value, grad = self.family.value_and_grad(y, z, s)
         return value, grad
 
-    def hess_dot(self, y: Vector, z: Vector, s: Vector | float, u: Vector) -> Vector:  # noqa: ARG002
+    def hess_dot(self, y: Vector, z: Vector, s: Weights, u: Vector) -> Vector:  # noqa: ARG002
         """S μ'²/Var(μ) u."""
         return np.asarray(s * self.family.link.d1(z) ** 2 / self.family.variance(self.family.predict(z)) * u)
 
@@ -43,94 +113,138 @@ class Fisher:
         return np.asarray(self.family.predict(z))
 
 
-@dataclass(frozen=True, eq=False)
-class Totals:
-    """Σ s, Pearson's χ², the deviance and Σ s y; or a log likelihood."""
+@dataclass(frozen=True)
+class OneOutput:
+    """A generalised linear model."""
 
-    numbers: Vector
+    family: Family
 
-    def __add__(self, other: Totals) -> Totals:
-        return Totals(self.numbers + other.numbers)
+    free = np.zeros(1, np.intp)
+    reference = None
+    ridge = np.ones((1, 1))
+    is_joint = True
+
+    @property
+    def loss(self) -> ExpectedCurvature:
+        return ExpectedCurvature(self.family)
+
+    @property
+    def estimates_dispersion(self) -> bool:
+        """Not of counts and classes."""
+        return not isinstance(self.family, (Poisson, Binomial))
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether the dispersion is one more parameter of the likelihood, as R counts it."""
+        return isinstance(self.family, Gaussian)
+
+    def scores(self, y: Vector, z: Vector, s: Weights) -> Vector:
+        """(n, 1)."""
+        return self.family.value_and_grad(y, z, s)[1][:, np.newaxis]
+
+    def information(self, z: Vector, s: Weights) -> Vector:
+        """(n, 1)."""
+        return self.loss.hess_dot(z, z, s, np.ones_like(z))[:, np.newaxis]
+
+    variance = information
+
+    def totals(self, y: Vector, z: Vector, s: Weights) -> tuple[float, float]:
+        """By the means."""
+        mean = self.family.predict(z)
+        return float(np.sum(s * (y - mean) ** 2 / self.family.variance(mean))), self.family.deviance(y, mean, s)
+
+    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float) -> float | None:
+        """Not of Tweedie's."""
+        known = getattr(self.family, "loglik", None)
+        return float(known(y, self.family.predict(z), s, dispersion)) if callable(known) else None
 
 
 @dataclass(frozen=True)
-class Describe:
-    """The totals of one block."""
+class _Classes:
+    """Of ``loss``, which has an output for each of K classes."""
 
-    family: Any
-    predictor: Linear
+    loss: Any
+
+    estimates_dispersion = False
 
     @property
-    def layout(self) -> Layout:
-        return self.predictor.layout
+    def classes(self) -> int:
+        """K."""
+        return int(self.loss.outputs)
 
-    def __call__(self, block: Block, w: Vector) -> Totals:
-        y, s = targets(block), weights(block)
-        mean = self.family.predict(raw(self.predictor, block, w))
-        pearson = float(np.sum(s * (y - mean) ** 2 / self.family.variance(mean)))
-        weighted_y = float(np.sum(s * y))
-        deviance = float(self.family.deviance(y, mean, s))
-        return Totals(np.array([block.weight, pearson, deviance, weighted_y]))
+    def scores(self, y: Vector, z: Vector, s: Weights) -> Vector:
+        """(n, R)."""
+        return np.asarray(self.loss.value_and_grad(y, z, s)[1])[:, self.free]
+
+    def variance(self, z: Vector, s: Weights) -> Vector:
+        """S p_a (δ_ab − p_b): of y that is 1 for one class and 0 for the others."""
+        a, b = pairs(len(self.free))
+        p = self.loss.predict(z)[:, self.free]
+        product = np.where(a == b, p[:, a] * (1.0 - p[:, b]), -p[:, a] * p[:, b])
+        return np.asarray(product * np.reshape(s, (-1, 1)))
+
+    @property
+    def free(self) -> NDArray[np.intp]:
+        """All classes."""
+        return np.arange(self.classes)
 
 
 @dataclass(frozen=True)
-class LogLikelihood:
-    """The log likelihood of one block."""
+class Multinomial(_Classes):
+    """Softmax: one likelihood of all classes, of their differences to the class ``reference``."""
 
-    family: Any
-    predictor: Linear
-    dispersion: float
+    reference: int
+
+    is_joint = True
 
     @property
-    def layout(self) -> Layout:
-        return self.predictor.layout
+    def free(self) -> NDArray[np.intp]:
+        """All but the reference."""
+        return np.delete(np.arange(self.classes), self.reference)
 
-    def __call__(self, block: Block, w: Vector) -> Totals:
-        mean = self.family.predict(raw(self.predictor, block, w))
-        return Totals(np.array([self.family.loglik(targets(block), mean, weights(block), self.dispersion)]))
+    @property
+    def ridge(self) -> Vector:
+        """1 − 1/K on the diagonal, −1/K beside it."""
+        return np.eye(self.classes - 1) - 1.0 / self.classes
+
+    def information(self, z: Vector, s: Weights) -> Vector:
+        """The same as the variance: the link is the canonical one."""
+        return self.variance(z, s)
+
+    def totals(self, y: Vector, z: Vector, s: Weights) -> tuple[float, float]:
+        """Σ s (1/p − 1) with p of the row's class, which is Σ_c (y_c − p_c)²/p_c; and −2 Σ s log p."""
+        own = self.loss.predict(z)[np.arange(len(y)), y.astype(np.intp)]
+        with np.errstate(divide="ignore"):
+            return float(np.sum(s * (1.0 / own - 1.0))), 2.0 * float(self.loss.value(y, z, s))
+
+    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float) -> float | None:  # noqa: ARG002
+        """Σ s log p."""
+        return -float(self.loss.value(y, z, s))
 
 
 @dataclass(frozen=True)
-class ScoreGram:
-    """Σ (s ∂ℓ/∂z)² [x, 1] [x, 1]ᵀ."""
+class Separate(_Classes):
+    """One-vs-rest: K models of two classes."""
 
-    family: Any
-    predictor: Linear
-
-    @property
-    def layout(self) -> Layout:
-        return self.predictor.layout
-
-    def __call__(self, block: Block, w: Vector) -> MatrixPartial:
-        assert block.positions is not None
-        size = block.n_features + self.layout.tail
-        out = np.zeros((1, size, size))
-        _, u = self.family.value_and_grad(targets(block), raw(self.predictor, block, w), weights(block))
-        self.predictor.add_gram(block.X, block.positions, u**2, out)
-        return MatrixPartial(block.weight, out)
-
-
-@dataclass(frozen=True, eq=False)
-class ClusterScores:
-    """(G, p) Σ s ∂ℓ/∂z [x, 1] over the rows of each cluster; ``place`` (n_rows,) is the cluster 0 … G−1 of a row."""
-
-    family: Any
-    predictor: Linear
-    place: NDArray[np.intp]
-    n_clusters: int
+    reference = None
+    is_joint = False
 
     @property
-    def layout(self) -> Layout:
-        return self.predictor.layout
+    def ridge(self) -> Vector:
+        """The identity."""
+        return np.eye(self.classes)
 
-    def __call__(self, block: Block, w: Vector) -> MatrixPartial:
-        assert block.positions is not None
-        assert block.row_id is not None
-        _, u = self.family.value_and_grad(targets(block), raw(self.predictor, block, w), weights(block))
-        cluster = self.place[block.row_id]
-        by_cluster = sp.csr_array((u, (cluster, np.arange(len(u)))), shape=(self.n_clusters, len(u)))
-        out = np.zeros((self.n_clusters, block.n_features + self.layout.tail))
-        out[:, block.positions] = (by_cluster @ block.X.to_scipy()).toarray()
-        if self.predictor.intercept:
-            out[:, -1] = np.bincount(cluster, u, self.n_clusters)
-        return MatrixPartial(block.weight, out)
+    def information(self, z: Vector, s: Weights) -> Vector:
+        """That of each class by itself."""
+        a, b = pairs(self.classes)
+        return np.where(a == b, self.variance(z, s), 0.0)
+
+    def totals(self, y: Vector, z: Vector, s: Weights) -> tuple[float, float]:
+        """Sums over the classes of those of two classes, of which Pearson's is Σ s e^(−t z), t = ±1."""
+        t = np.where(y[:, np.newaxis] == np.arange(self.classes), -1.0, 1.0)
+        with np.errstate(over="ignore"):
+            pearson = np.sum(np.exp(t * z), axis=1)
+        return float(np.sum(s * pearson)), 2.0 * float(self.loss.value(y, z, s))
+
+    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float) -> None:
+        """None: the classes exclude each other, which K models by themselves do not know."""

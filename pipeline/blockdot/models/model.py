@@ -51,6 +51,10 @@ class Fit(BaseModel):
 
     alpha: float
     l1_ratio: float = 0.0
+    standardize: bool = False
+    """Whether the penalty saw features scaled to standard deviation 1."""
+    restricted: tuple[str, ...] = ()
+    """What else shaped the estimates beside the two: bounds, groups, penalty weights, a penalty of the user's own."""
     solver: str
     status: str
     message: str

@@ -96,6 +96,15 @@ class Recipe:
         if self.groups is not None and not all(x is None for x in (self.penalty_weights, self.lower, self.upper)):
             raise SpecError("groups (a group lasso) goes without penalty_weights and bounds: leave one of them out")
 
+    @property
+    def restrictions(self) -> tuple[str, ...]:
+        """What shapes the estimates beside ``alpha`` and ``l1_ratio``, by its name."""
+        if self.penalty is not None:
+            return ("a penalty of its own",)
+        weighed = {"penalty_weights": self.penalty_weights if self.alpha > 0.0 else None}
+        parts = {**weighed, "groups": self.groups, "lower": self.lower, "upper": self.upper}
+        return tuple(name for name, part in parts.items() if part is not None)
+
     def make_penalty(self, data: Dataset, scaling: Scaling, models: int = 1) -> Penalty:
         """The penalty over the features that occur in ``data``, as the scaled parameters have it.
 

@@ -40,6 +40,10 @@ class ExecutionError(BlockdotError, RuntimeError):
     """Workers, clusters and locks: the data are fine, the machinery is not."""
 
 
+class WorkersKilledError(ExecutionError):
+    """A call that killed every worker that tried it, or had the bad luck to be there each time."""
+
+
 class NotConvergedError(BlockdotError, RuntimeError):
     """A fit that stopped before its tolerance, where that was declared to be an error."""
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import blockdot
 from blockdot import atomic
-from blockdot.blocks import store
+from blockdot.blocks import opened, store
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.manifest import MANIFEST, FileEntry, Manifest, checksum
 from blockdot.blocks.store import new_store, verify_store, write_block
@@ -174,7 +174,7 @@ def test_labels_that_are_many_are_not_counted(tmp_path):
 
 def refuse(path, *words):
     """Opening, and reading every block, fails with a StoreError that has ``words`` in its text, as verify does."""
-    store._open.cache_clear()  # what a new process would see
+    opened._open.cache_clear()  # what a new process would see
 
     def read_all():
         data = Dataset.open(path)
@@ -396,7 +396,7 @@ def test_a_block_of_a_store_whose_table_lacks_its_features(stored):
     (stored.path / "blocks/part-00000.arrow").write_bytes(data)
     entry = written["block"].entry.model_dump() | {"file": "blocks/part-00000.arrow"}
     reseal(stored.path, lambda stated: stated["blocks"].__setitem__(0, entry))
-    store._open.cache_clear()
+    opened._open.cache_clear()
     with pytest.raises(DataError, match="not among"):
         Dataset.open(stored.path).source.block(0)
 
@@ -439,7 +439,7 @@ def test_a_store_that_was_replaced_since_it_was_opened(tmp_path):
         file.rmdir() if file.is_dir() else file.unlink()
     path.rmdir()
     example(seed=8).save(path)
-    store._open.cache_clear()
+    opened._open.cache_clear()
     with pytest.raises(StoreError, match="changed since it was opened") as caught:
         old.source.block(0)
     assert str(path) in str(caught.value)

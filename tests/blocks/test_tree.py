@@ -1,5 +1,6 @@
 """The summation tree: the same bits however the leaves are shared out, and sums over features."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from blockdot.blocks.layout import FeatureSum, Layout
 from blockdot.blocks.sums import Blocks
 from blockdot.blocks.table import FeatureTable
 from blockdot.blocks.threads import ThreadPool
-from blockdot.blocks.tree import Subtree, fold, subtrees
+from blockdot.blocks.tree import fold, joined, spans
 from blockdot.errors import DataError, SpecError
 
 
@@ -27,10 +28,10 @@ def by_definition(leaves):
     return by_definition(leaves[:p]) + by_definition(leaves[p:])
 
 
-def shared_out(leaves, at_most):
-    parts = subtrees(len(leaves), at_most)
-    totals = [fold((Subtree(i, i + 1), leaves[i]) for i in range(part.start, part.stop)) for part in parts]
-    return fold(zip(parts, totals, strict=True))
+def shared_out(leaves, n_spans):
+    n = len(leaves)
+    pieces = [joined(((leaf, leaves[leaf.start]) for leaf in span.leaves()), n) for span in spans(n, n_spans)]
+    return fold((piece for some in pieces for piece in some), n)
 
 
 @dataclass(frozen=True)
@@ -57,22 +58,27 @@ def test_bits_do_not_depend_on_the_number_of_workers(numbers, at_most):
 
 
 @given(st.integers(0, 3000), st.integers(-2, 100))
-def test_subtrees_are_aligned_powers_of_two_that_cover_all_blocks(n, at_most):
-    parts = subtrees(n, at_most)
-    assert len(parts) <= max(at_most, 1)
+def test_spans_cover_all_blocks_and_differ_little(n, n_spans):
+    parts = spans(n, n_spans)
+    assert len(parts) <= max(n_spans, 1)
     assert [block for part in parts for block in range(part.start, part.stop)] == list(range(n))
-    if parts:
-        size = parts[0].stop - parts[0].start if len(parts) > 1 else 1
-        assert size & (size - 1) == 0
-        assert all(part.start % size == 0 for part in parts)
-        assert all(part.stop - part.start == size for part in parts[:-1])
-        if size > 1:
-            assert -(-n // (size // 2)) > max(at_most, 1), "smaller subtrees would do"
+    assert all(len(part) > 0 for part in parts)
+    share = n / max(n_spans, 1)
+    assert all(len(part) <= share + max(1, share / 4) for part in parts)
+
+
+@given(st.integers(1, 3000), st.integers(1, 64))
+def test_few_sums_are_left_of_a_span(n, n_spans):
+    """What travels: at most two sums a level of the tree, and one where the spans fit it."""
+    left = [len(joined(((leaf, 0) for leaf in span.leaves()), n)) for span in spans(n, n_spans)]
+    assert max(left) <= 2 * math.log2(8 * 4)
+    if n == n_spans * (n // n_spans) and (n // n_spans) & (n // n_spans - 1) == 0:
+        assert set(left) == {1}
 
 
 def test_no_block_has_no_sum():
     with pytest.raises(ValueError, match="no block"):
-        fold([])
+        fold([], 0)
 
 
 @dataclass(frozen=True)

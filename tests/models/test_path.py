@@ -173,6 +173,7 @@ class Counting:
 
     def __init__(self, pool):
         self.pool, self.n_workers, self.shares_memory, self.passes = pool, pool.n_workers, pool.shares_memory, 0
+        self.n_calls = pool.n_calls
 
     def map(self, function, items, *shared):
         self.passes += 1

@@ -1,110 +1,319 @@
 """Work on a Dask cluster: the same verb as threads, over the workers of a running scheduler.
 
-Only this process submits. The arguments that all calls share travel once, through identity tasks that the others depend
-on: of the ways to send a vector it is the cheap one that survives the loss of the worker that holds it. The last few
-vectors stay where they are, so that a solver that asks for many products at one point sends the point once. Every call
-has keys of its own, and what no worker holds any more is sent again, so a lost worker costs a repetition only.
+Only this process submits. A call is a function of its item and of arguments that all calls share, and of nothing that
+an earlier call left on a worker; so it can be made again, anywhere, at any time, to the same bits. That is the answer
+to every fault:
+
+    a worker dies                          the scheduler makes its calls again; after a few deaths the call is given up
+    a worker goes silent (frozen)          its calls are made again by the others, whichever copy comes first counts
+    a call takes far longer than others    it is made a second time
+    the scheduler is lost, or restarted    all calls that are open are made again through a new client
+    no worker is left                      a message, and after ``wait_seconds`` an error
+    a worker cannot see the store          the files that it asks for are sent to it
+
+Arguments are packed into parcels (parcel.py). A small one travels with its call. A large one lies in a mailbox where
+all workers are on this machine, and otherwise travels once, through an identity task that the calls depend on: of the
+ways to send a vector it is the cheap one that survives the loss of the worker that holds it. The last few stay where
+they are, so that a solver that asks for many products at one point sends the point once.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections import OrderedDict
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import takewhile
-from typing import Any, TypeVar
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
-import numpy as np
 import xxhash
-from distributed import Client, KilledWorker
+from distributed import Client, Future, KilledWorker, get_worker
+from distributed.utils_comm import gather_from_workers
 
-from blockdot.errors import ExecutionError
+from blockdot.blocks.cluster import LOOK, Cluster, SchedulerLostError
+from blockdot.blocks.opened import NotHereError, cache
+from blockdot.blocks.parcel import SMALL, Mailbox, Parcel, ParcelLostError
+from blockdot.errors import ExecutionError, WorkersKilledError
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
 
-# Vectors that stay on the workers after a call: the point of a Newton step, and some more of the caller's.
-_VECTORS = 4
+_KEPT = 6  # large arguments that stay on the workers after a call: the point of a Newton step, and some more
+_AHEAD = 4  # calls a thread that are on their way at the same time
+_SLOW, _TIMES = 60.0, 5.0  # a call is slow after so many seconds, and after so many times the longest call so far
+
+
+@dataclass(eq=False)
+class _Call:
+    """A call on its way: the copies of it that were made, and when the last of them was."""
+
+    item: Any
+    home: str | None
+    copies: list[Future[Any]] = field(default_factory=list)
+    files: list[Parcel] = field(default_factory=list)
+    began: float = 0.0
+    alarms: int = 0
 
 
 class DaskPool:
-    """The workers of the cluster that ``client`` is connected to."""
+    """The workers of the cluster that ``client`` is connected to.
+
+    ``wait_seconds``: how long to wait for a first worker, or for the scheduler to come back.
+    """
 
     shares_memory = False
 
     def __init__(self, client: Client, wait_seconds: float = 60.0) -> None:
-        self.client = client
-        self._wait_seconds = wait_seconds
-        self._vectors: OrderedDict[str, Any] = OrderedDict()  # futures of the vectors sent last, by their digest
+        self.cluster = Cluster(client, wait_seconds)
+        self._sent: OrderedDict[str, Parcel | Future[Any]] = OrderedDict()  # large arguments, by digest
+        self._longest = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take away what was sent. The client that was handed in stays open."""
+        self._sent.clear()
+        self.cluster.close()
 
     @property
     def n_workers(self) -> int:
         """Threads of all workers that are there now; waits for the first worker."""
-        threads = self.client.nthreads()
-        if not threads:
-            try:
-                self.client.wait_for_workers(1, timeout=self._wait_seconds)
-            except TimeoutError:
-                address = self.client.scheduler.address
-                raise ExecutionError(
-                    f"the scheduler at {address} has had no worker for {self._wait_seconds:g} s; "
-                    f"start one (dask worker {address})"
-                ) from None
-            threads = self.client.nthreads()
-        return sum(threads.values())
+        self.cluster.meet()
+        return len(self.cluster.crew.seats)
+
+    @property
+    def n_calls(self) -> int:
+        """One for each thread: each more is a sum more that travels."""
+        return self.n_workers
 
     def map(self, function: Callable[..., Out], items: Iterable[Item], *shared: object) -> Iterator[Out]:
-        """Results in the order of the items, fetched in batches."""
-        call = uuid.uuid4().hex
-        batch = 4 * self.n_workers
-        small = tuple(takewhile(lambda value: not isinstance(value, np.ndarray), shared))
-        vectors = shared[len(small) :]
-        common = self.client.submit(_identity, small, key=f"blockdot-shared-{call}", pure=False)
-        sent = [self._send(vector, f"{call}-{i}") for i, vector in enumerate(vectors)]
-        futures = [
-            self.client.submit(
-                _call, function, item, common, *sent, key=f"blockdot-{function.__name__}-{call}-{i}", pure=False
-            )
-            for i, item in enumerate(items)
-        ]
+        """Results in the order of the items; a few calls run ahead."""
+        queue = list(items)
+        self.cluster.meet()
+        seats = list(self.cluster.crew.seats)
+        errand = _Errand(self, function, tuple(shared))
+        calls: deque[_Call] = deque()
         try:
-            for start in range(0, len(futures), batch):
-                yield from self._gather(futures[start : start + batch])
-                futures[start : start + batch] = [None] * len(futures[start : start + batch])
+            for i, item in enumerate(queue):
+                calls.append(errand.begin(_Call(item, seats[i] if len(queue) <= len(seats) else None)))
+                if len(calls) >= _AHEAD * len(seats):
+                    yield self._first(errand, calls)
+            while calls:
+                yield self._first(errand, calls)
         finally:
-            self.client.cancel([future for future in futures if future is not None] + [common])
+            self._drop(calls)
 
     def everywhere(self, function: Callable[[], Out]) -> dict[str, Out]:
-        """``function()`` in each worker process, by its address."""
-        answers: dict[str, Any] = self.client.run(function, on_error="return")
-        for answer in answers.values():
-            if isinstance(answer, Exception) and not isinstance(answer, OSError):  # OSError: a worker that has gone
-                raise answer
-        return {name: answer for name, answer in answers.items() if not isinstance(answer, Exception)}
+        """``function()`` in each worker process that answers, by its address."""
+        return self.cluster.everywhere(function)
 
-    def _send(self, vector: Any, name: str) -> Any:
-        """The future of ``vector``: the one that was sent before, if it is still there."""
-        digest = f"{vector.dtype}{vector.shape}{xxhash.xxh3_128_hexdigest(np.ascontiguousarray(vector).data)}"
-        future = self._vectors.pop(digest, None)
-        if future is None or future.status in ("error", "cancelled", "lost"):
-            future = self.client.submit(_identity, vector, key=f"blockdot-vector-{name}", pure=False)
-        self._vectors[digest] = future
-        while len(self._vectors) > _VECTORS:
-            self._vectors.popitem(last=False)
-        return future
+    # ---- one call
 
-    def _gather(self, futures: Sequence[Any]) -> list[Any]:
+    def _first(self, errand: _Errand, calls: deque[_Call]) -> Any:
+        """The result of the first call, which is taken from ``calls``; made again as often as faults make it needed."""
+        call = calls[0]
+        while True:
+            try:
+                if any(copy.client is not self.cluster.client for copy in call.copies):
+                    errand.begin_again(calls)
+                answer = self.cluster.sync(self._answer(call.copies))
+                if answer is None:
+                    self._look(errand, call)
+                    continue
+                result = errand.opened(answer)
+            except SchedulerLostError as error:
+                self.cluster.reconnect(str(error))
+            except ParcelLostError:
+                self.cluster.meet(anew=True)
+                errand.begin_again(calls)
+            except KilledWorker as error:
+                raise WorkersKilledError(str(error)) from error
+            else:
+                if not isinstance(result, _Wanted):
+                    self._drop([calls.popleft()])
+                    self._longest = max(self._longest, time.monotonic() - call.began)
+                    return result
+                self._send_files(result)
+                call.home = result.worker
+                errand.begin(call)
+
+    async def _answer(self, copies: Sequence[Future[Any]]) -> Any:
+        """What the first copy to end returned; None when none of them has ended after a while."""
+        tasks = [asyncio.ensure_future(self._value(copy)) for copy in copies]
         try:
-            return list(self.client.gather(list(futures)))
-        except KilledWorker as error:
-            raise ExecutionError(
-                f"a task killed every worker that tried it ({error}); look at the workers' memory limit and logs"
-            ) from error
+            done, _ = await asyncio.wait(tasks, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result() if done else None
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _value(self, future: Future[Any]) -> Any:
+        """What a call returned, fetched from its worker by a connection of its own.
+
+        ``Client.gather`` would wait for an earlier fetch from a worker that is frozen.
+        """
+        while True:
+            error = await future.exception()  # waits
+            if future.status == "cancelled":
+                raise SchedulerLostError("the connection to the scheduler broke")
+            if error is not None:
+                raise error
+            who_has = await self.cluster.client.scheduler.who_has(keys=[future.key])
+            data, *_ = await gather_from_workers(who_has, rpc=self.cluster.client.rpc)
+            if future.key in data:
+                return data[future.key]
+            await asyncio.sleep(0.05)  # its worker died with it: the scheduler has it made again
+
+    def _look(self, errand: _Errand, call: _Call) -> None:
+        """See why nothing has come for a while, and do something about it."""
+        self.cluster.meet(anew=True)
+        if call.alarms < self.cluster.crew.alarms:
+            errand.begin_again([call])
+        elif time.monotonic() - call.began > max(_SLOW, _TIMES * self._longest) and len(call.copies) < 3:
+            logger.warning("a call takes longer than %.0f s: it is made a second time", time.monotonic() - call.began)
+            busy = self.cluster.sync(self._busy_with(call))
+            errand.begin(call, [worker for worker in self.cluster.ready if worker not in busy])
+
+    async def _busy_with(self, call: _Call) -> set[str]:
+        keys = {copy.key for copy in call.copies}
+        found = await self.cluster.asked(self.cluster.client.scheduler.processing(workers=None))
+        return {worker for worker, working in found.items() if keys & set(working)}
+
+    def _drop(self, calls: Iterable[_Call]) -> None:
+        """Forget calls, here and there."""
+        for call in calls:
+            for file in call.files:
+                self._forget(file)
+            with suppress(Exception):  # the scheduler is gone, and what it was to forget with it
+                self.cluster.client.cancel(call.copies)
+
+    # ---- what travels
+
+    def send(self, value: object) -> Parcel | Future[Any]:
+        """What a call is given for the argument ``value``."""
+        parcel = Parcel.of(value)
+        if parcel.nbytes <= SMALL:
+            return parcel
+        digest = xxhash.xxh3_128(parcel.head)
+        for array in parcel.arrays:
+            digest.update(array.data)
+        key, box = digest.hexdigest(), self.cluster.box
+        sent = self._sent.pop(key, None)
+        if isinstance(sent, Future) and sent.status in ("error", "cancelled", "lost"):
+            sent = None
+        if sent is None:
+            sent = parcel if box is None else box.put(parcel)
+            if not sent.file:
+                sent = self.cluster.submit("vector", self.cluster.ready, _identity, sent)
+        self._sent[key] = sent
+        while len(self._sent) > _KEPT:
+            self._forget(self._sent.popitem(last=False)[1])
+        return sent
+
+    def forget_all(self) -> None:
+        """Send anew from now on."""
+        for sent in self._sent.values():
+            self._forget(sent)
+        self._sent.clear()
+
+    def _forget(self, sent: Parcel | Future[Any]) -> None:
+        if isinstance(sent, Parcel) and self.cluster.box is not None:
+            self.cluster.box.drop(sent)
+
+    def _send_files(self, wanted: _Wanted) -> None:
+        """Send files of a store to a worker that cannot see it."""
+        logger.info("sending %d files of %s to %s", len(wanted.files), wanted.store, wanted.worker)
+        for file in wanted.files:
+            try:
+                data = (wanted.store / file).read_bytes()
+            except OSError as error:
+                raise ExecutionError(f"{wanted.store / file} cannot be read, to be sent to a worker: {error}") from None
+            self.cluster.sync(self._delivered(wanted, file, data))
+
+    async def _delivered(self, wanted: _Wanted, file: str, data: bytes) -> None:
+        future = self.cluster.submit("file", [wanted.worker], _receive, wanted.worker, wanted.digest, file, data)
+        with suppress(TimeoutError):  # a worker that went away asks again where it comes back
+            error = await asyncio.wait_for(future.exception(), _SLOW)
+            if error is not None:
+                raise error
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Files of a store that a worker asks for."""
+
+    worker: str
+    store: Path
+    digest: str
+    files: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class _Errand:
+    """A function, and the arguments that all calls of it share."""
+
+    pool: DaskPool
+    function: Callable[..., Any]
+    shared: tuple[object, ...]
+    _sent: list[Parcel | Future[Any]] | None = None
+
+    def begin(self, call: _Call, workers: Sequence[str] | None = None) -> _Call:
+        """Make one more copy of a call: at home, if nothing else is said."""
+        pool, cluster = self.pool, self.pool.cluster
+        if self._sent is None:
+            self._sent = [pool.send(value) for value in self.shared]
+        if workers is None:
+            healthy = cluster.ready
+            workers = [call.home] if call.home in healthy and call.home is not None else healthy
+        box, name = cluster.box, getattr(self.function, "__name__", "call").strip("_")
+        work = Parcel.of((self.function, call.item))
+        if box is not None:
+            work = box.put(work)
+            call.files.append(work)
+        call.copies.append(
+            cluster.submit(name, workers, _call, work, None if box is None else str(box.path), *self._sent)
+        )
+        call.began, call.alarms = time.monotonic(), cluster.crew.alarms
+        return call
+
+    def begin_again(self, calls: Iterable[_Call]) -> None:
+        """Send everything again, and make another copy of each call; those of a client that is gone are forgotten."""
+        self.pool.forget_all()
+        self._sent = None
+        for call in calls:
+            call.copies = [copy for copy in call.copies if copy.client is self.pool.cluster.client]
+            self.begin(call)
+
+    def opened(self, parcel: Parcel) -> Any:
+        """What a call returned."""
+        box = self.pool.cluster.box
+        return parcel.open() if box is None else box.taken(parcel)
 
 
 def _identity(value: object) -> object:
     return value
 
 
-def _call(function: Callable[..., Out], item: Item, small: tuple[object, ...], *vectors: object) -> Out:
-    return function(item, *small, *vectors)
+def _receive(worker: str, digest: str, file: str, data: bytes) -> None:
+    if get_worker().address == worker:  # or it went away, and another one has no use for it
+        cache.receive(digest, file, data)
+
+
+def _call(work: Parcel, box: str | None, *sent: Parcel) -> Parcel:
+    function, item = work.open()
+    try:
+        result = function(item, *(parcel.open() for parcel in sent))
+    except NotHereError as error:
+        result = _Wanted(get_worker().address, error.store, error.digest, error.files)
+    parcel = Parcel.of(result)
+    return parcel if box is None else Mailbox(Path(box)).put(parcel)

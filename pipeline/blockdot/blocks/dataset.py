@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.matrix import Floats
-from blockdot.blocks.store import new_store, open_store, verify_store, write_block
-from blockdot.blocks.sums import Blocks, Source
+from blockdot.blocks.opened import open_store
+from blockdot.blocks.store import new_store, verify_store, write_block
+from blockdot.blocks.sums import Blocks, Source, View
 from blockdot.blocks.table import FeatureTable
 from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
@@ -42,25 +43,23 @@ class MemorySource:
         """Block ``index``."""
         return self.items[index]
 
+    def expect(self, blocks: Sequence[int]) -> None:
+        """They are here."""
+
+    def name(self, index: int) -> str:
+        """Block ``index`` of the arrays."""
+        return f"block {index}"
+
 
 @dataclass(frozen=True, eq=False)
-class EncodedSource:
+class EncodedSource(View):
     """The blocks of ``source`` with each label replaced by its place 0, 1, … among ``labels`` (ascending)."""
 
-    source: Source
     labels: tuple[float, ...]
     where: str = "y"
     """What the labels are of, for messages."""
     factors: tuple[float, ...] | None = None
     """What the weight of each label's rows is multiplied by; None for 1."""
-
-    @property
-    def n_blocks(self) -> int:
-        return self.source.n_blocks
-
-    @property
-    def n_features(self) -> int:
-        return self.source.n_features
 
     def block(self, index: int) -> Block:
         """Block ``index``; DataError for a label that is not among ``labels``."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from blockdot.blocks.block import Block
 from blockdot.blocks.manifest import MANIFEST, BlockEntry, FileEntry, Manifest, checksum
 from blockdot.blocks.matrix import Matrix
 from blockdot.blocks.table import FeatureTable
-from blockdot.errors import BlockdotError, DataError, StoreError
+from blockdot.errors import BlockdotError, StoreError
 
 _FEW_LABELS = 256
 
@@ -122,67 +121,6 @@ def new_store(path: Path, *, overwrite: bool = False) -> Iterator[StoreWriter]:
             raise StoreError(f"{path}: nothing was committed to the new store")
 
 
-@dataclass(frozen=True)
-class StoreSource:
-    """The blocks of the store at ``path`` with the manifest digest ``digest``: a few bytes that any worker can use."""
-
-    path: Path
-    digest: str
-
-    @property
-    def n_blocks(self) -> int:
-        return len(_open(self.path, self.digest).manifest.blocks)
-
-    @property
-    def n_features(self) -> int:
-        return len(_open(self.path, self.digest).table)
-
-    def block(self, index: int) -> Block:
-        """Block ``index``, mapped; checked when it is first used in this process."""
-        return _open(self.path, self.digest).block(index)
-
-
-class _OpenStore:
-    """A store as one process sees it: the manifest, the table of features, and the blocks mapped so far."""
-
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path, self.manifest = path, manifest
-        self.table = _read_table(path, manifest.table)
-        self._blocks: dict[int, Block] = {}
-
-    def block(self, index: int) -> Block:
-        if index not in self._blocks:  # two threads may both map it: the maps are equal, and one of them is kept
-            block = read_block(self.path, self.manifest.blocks[index])
-            try:
-                self._blocks[index] = block.placed(self.table.locate(block.columns), len(self.table))
-            except DataError as error:
-                path = self.path / self.manifest.blocks[index].file
-                raise StoreError(f"{path} and the table of features differ: {error}; ingest the store again") from None
-        return self._blocks[index]
-
-
-@lru_cache(maxsize=16)
-def _open(path: Path, digest: str) -> _OpenStore:
-    manifest = Manifest.read(path)
-    if manifest.digest != digest:
-        raise StoreError(
-            f"{path} changed since it was opened: its digest was {digest} and is {manifest.digest}; open it again"
-        )
-    return _OpenStore(path, manifest)
-
-
-def open_store(path: Path) -> tuple[StoreSource, Manifest, FeatureTable]:
-    """Open a store: read its manifest, and see that every file is there with its size.
-
-    Raises StoreError, naming the file, what was expected and what was found.
-    """
-    path = path.absolute()
-    manifest = Manifest.read(path)
-    for entry in (manifest.table, *manifest.blocks):
-        _check_size(path, entry)
-    return StoreSource(path, manifest.digest), manifest, _open(path, manifest.digest).table
-
-
 def verify_store(path: Path) -> list[str]:
     """Read every byte of a store; the list of what is wrong with it, empty when nothing is."""
     try:
@@ -195,7 +133,7 @@ def verify_store(path: Path) -> list[str]:
             if isinstance(entry, BlockEntry):
                 read_block(path, entry)
             else:
-                _read_table(path, entry)
+                read_table(path, entry)
         except BlockdotError as error:
             problems.append(str(error))
     known = {entry.file for entry in (manifest.table, *manifest.blocks)} | {MANIFEST}
@@ -278,7 +216,7 @@ def _check_block(path: Path, block: Block, entry: BlockEntry) -> None:
 
 def _map(store: Path, entry: FileEntry) -> pa.RecordBatch:
     """Map a file that holds one record batch, after checking its size and checksum."""
-    _check_size(store, entry)
+    check_size(store, entry)
     path = store / entry.file
     try:
         buffer = pa.memory_map(str(path)).read_buffer()
@@ -299,7 +237,8 @@ def _map(store: Path, entry: FileEntry) -> pa.RecordBatch:
         raise StoreError(f"{path} is not an Arrow file: {error}; ingest the store again") from None
 
 
-def _check_size(store: Path, entry: FileEntry) -> None:
+def check_size(store: Path, entry: FileEntry) -> None:
+    """See that the file is there with its size."""
     path = store / entry.file
     try:
         size = path.stat().st_size
@@ -317,7 +256,8 @@ def _table_bytes(table: FeatureTable) -> memoryview:
     return _ipc_bytes(pa.record_batch({name: pa.array(array) for name, array in columns.items()}))
 
 
-def _read_table(store: Path, entry: FileEntry) -> FeatureTable:
+def read_table(store: Path, entry: FileEntry) -> FeatureTable:
+    """The table of features, checked."""
     batch = _map(store, entry)
     try:
         arrays = [batch.column(name).to_numpy(zero_copy_only=True) for name in ("id", "count", "sum", "squares")]

@@ -14,21 +14,20 @@ The three verbs are written once; a pool (threads, Dask) says where the calls ru
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, Self, TypeVar
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.matrix import Floats
 from blockdot.blocks.memo import forget, shelf
-from blockdot.blocks.tree import Pool, S, Subtree, fold, subtrees
+from blockdot.blocks.tree import Pool, S, Span, fold, joined, spans
+from blockdot.errors import ExecutionError, WorkersKilledError
 
 S_co = TypeVar("S_co", covariant=True)
 Out = TypeVar("Out")
-
-# Subtrees a worker: enough to even out unequal blocks, few enough for a cluster, where each is a task (about 2 ms).
-_SUBTREES_A_WORKER = 4
 
 
 class Source(Protocol):
@@ -45,6 +44,37 @@ class Source(Protocol):
     def block(self, index: int) -> Block:
         """Block ``index``, with its positions among the features that occur."""
         ...
+
+    def expect(self, blocks: Sequence[int]) -> None:
+        """These blocks are about to be asked for, in this order."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Where block ``index`` is, for messages."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The blocks of ``source``, seen in another way."""
+
+    source: Source
+
+    @property
+    def n_blocks(self) -> int:
+        return self.source.n_blocks
+
+    @property
+    def n_features(self) -> int:
+        return self.source.n_features
+
+    def expect(self, blocks: Sequence[int]) -> None:
+        """These blocks are about to be asked for, in this order."""
+        self.source.expect(blocks)
+
+    def name(self, index: int) -> str:
+        """Where block ``index`` is, for messages."""
+        return self.source.name(index)
 
 
 class Pass(Protocol[S_co]):
@@ -83,10 +113,9 @@ class Blocks:
 
     def sum(self, task: Pass[S], *vectors: Floats, each: Sequence[Any] | None = None) -> S:
         """Add ``task``'s results over all blocks: the same bits for any pool and any number of workers."""
-        parts = subtrees(self.n_blocks, _SUBTREES_A_WORKER * self.pool.n_workers)
-        items = [(part, None if each is None else each[part.start : part.stop]) for part in parts]
-        totals = self.pool.map(_fold_subtree, items, self._fit, self.source, task, *vectors)
-        total: S = fold(zip(parts, totals, strict=True))
+        parts = [_Part.of(span, each) for span in spans(self.n_blocks, self.pool.n_calls)]
+        totals = self._called(_sum_part, parts, task, vectors)
+        total: S = fold((piece for pieces in totals for piece in pieces), self.n_blocks)
         return total
 
     def map(
@@ -98,8 +127,37 @@ class Blocks:
     ) -> Iterator[Out]:
         """``task``'s result for each block (or for the blocks ``ids``), in order."""
         wanted = range(self.n_blocks) if ids is None else ids
-        items = [(i, None if each is None else each[i : i + 1]) for i in wanted]
-        return self.pool.map(_run_one, items, self._fit, self.source, task, *vectors)
+        parts = [_Part.of(Span(i, i + 1), each) for i in wanted]
+        for results in self._called(_map_part, parts, task, vectors):
+            yield from results
+
+    def _called(
+        self, function: Callable[..., list[Out]], parts: Sequence[_Part], task: object, vectors: Iterable[Floats]
+    ) -> Iterator[list[Out]]:
+        """``function`` of each part. One that killed its workers is tried again alone, block by block."""
+        done, shared = 0, (self._fit, self.source, task, *vectors)
+        while done < len(parts):
+            try:
+                for result in self.pool.map(function, parts[done:], *shared):
+                    yield result
+                    done += 1
+            except WorkersKilledError:
+                yield self._one_by_one(function, parts[done], shared)
+                done += 1
+
+    def _one_by_one(self, function: Callable[..., list[Out]], part: _Part, shared: Sequence[object]) -> list[Out]:
+        """Most parts that a dead worker had are innocent; the one block that is not is named."""
+        results: list[Out] = []
+        for leaf in part.leaves():
+            try:
+                (result,) = self.pool.map(function, [leaf], *shared)
+            except WorkersKilledError as error:
+                raise ExecutionError(
+                    f"{self.source.name(leaf.span.start)} killed every worker that tried it ({error}): look at the "
+                    "workers' logs; if they ran out of memory, raise memory_limit or ingest smaller blocks"
+                ) from error
+            results += result
+        return results
 
     def once(self, key: object, make: Callable[[], Out]) -> Out:
         """What ``make`` gives, made the first time that it is asked for under ``key``."""
@@ -113,23 +171,36 @@ class Blocks:
         return [self.source.block(i) for i in ids]
 
 
-def _run_one(
-    item: tuple[int, Sequence[Any] | None], fit: str, source: Source, task: Pass[Out], *vectors: Floats
-) -> Out:
-    index, own = item
-    memo = shelf(fit).memo(index)
-    block = replace(memo.block(lambda: source.block(index)), memo=memo)
-    result: Out = task(block, *(task.layout.gather(v, block) for v in vectors), *(own or ()))
-    return result
+@dataclass(frozen=True)
+class _Part:
+    """Some blocks, and what belongs to each of them alone."""
+
+    span: Span
+    each: Sequence[Any] | None
+
+    @classmethod
+    def of(cls, span: Span, each: Sequence[Any] | None) -> _Part:
+        return cls(span, None if each is None else each[span.start : span.stop])
+
+    def leaves(self) -> Iterator[_Part]:
+        for i, leaf in enumerate(self.span.leaves()):
+            yield _Part(leaf, None if self.each is None else self.each[i : i + 1])
 
 
-def _fold_subtree(
-    item: tuple[Subtree, Sequence[Any] | None], fit: str, source: Source, task: Pass[S], *vectors: Floats
-) -> S:
-    subtree, each = item
-    leaves = (
-        (Subtree(i, i + 1), None if each is None else each[i - subtree.start : i - subtree.start + 1])
-        for i in range(subtree.start, subtree.stop)
-    )
-    total: S = fold((leaf, _run_one((leaf.start, own), fit, source, task, *vectors)) for leaf, own in leaves)
-    return total
+def _map_part(part: _Part, fit: str, source: Source, task: Pass[Out], *vectors: Floats) -> list[Out]:
+    return [result for _, result in _results(part, fit, source, task, vectors)]
+
+
+def _sum_part(part: _Part, fit: str, source: Source, task: Pass[S], *vectors: Floats) -> list[tuple[Span, S]]:
+    return joined(_results(part, fit, source, task, vectors), source.n_blocks)
+
+
+def _results(
+    part: _Part, fit: str, source: Source, task: Pass[Out], vectors: Sequence[Floats]
+) -> Iterator[tuple[Span, Out]]:
+    source.expect(range(part.span.start, part.span.stop))
+    for leaf in part.leaves():
+        index = leaf.span.start
+        memo = shelf(fit).memo(index)
+        block = replace(memo.block(partial(source.block, index)), memo=memo)
+        yield leaf.span, task(block, *(task.layout.gather(vector, block) for vector in vectors), *(leaf.each or ()))

@@ -29,6 +29,7 @@ class ThreadPool:
         if n_threads is not None and not (isinstance(n_threads, Integral) and n_threads >= 1):
             raise SpecError(f"n_threads is {n_threads!r}; a whole number of at least 1 is needed")
         self.n_workers = n_threads or len(os.sched_getaffinity(0))
+        self.n_calls = 4 * self.n_workers  # enough to even out unequal blocks
         self._executor = ThreadPoolExecutor(self.n_workers, thread_name_prefix="blockdot")
 
     def map(self, function: Callable[..., Out], items: Iterable[Item], *shared: object) -> Iterator[Out]:

@@ -2,14 +2,16 @@
 
     sum[lo, hi)  =  sum[lo, lo + p) + sum[lo + p, hi),      p = the largest power of two below hi − lo
 
-The tree belongs to the data set, not to the workers. Every aligned range of 2^L blocks is a subtree, so a worker can
-fold whole subtrees and hand back their roots, and folding those roots gives the same bits for any number of workers.
+The tree belongs to the data set, not to the workers. Every aligned range of 2^L blocks is a subtree; a run of blocks
+is made of a few of them. So a worker folds its run as far as the tree allows and hands back the few sums that are left,
+and folding those of all workers gives the same bits for any number of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, Self, TypeVar
 
 
@@ -33,6 +35,11 @@ class Pool(Protocol):
         ...
 
     @property
+    def n_calls(self) -> int:
+        """How many calls a sum over all blocks is best cut into."""
+        ...
+
+    @property
     def shares_memory(self) -> bool:
         """Whether the calls see this process's arrays; if not, data must lie in a store that every worker can read."""
         ...
@@ -40,8 +47,8 @@ class Pool(Protocol):
     def map(self, function: Callable[..., Out], items: Iterable[Item], *shared: object) -> Iterator[Out]:
         """``function(item, *shared)`` for every item, results in the order of the items.
 
-        Vectors come last among the shared arguments. For a cluster, function, items and shared arguments are pickled;
-        what an earlier call left on a worker is never needed.
+        For a cluster, function, items and shared arguments are pickled; what an earlier call left on a worker is never
+        needed. Raises WorkersKilledError for an item whose call killed every worker that tried it.
         """
         ...
 
@@ -51,41 +58,60 @@ class Pool(Protocol):
 
 
 @dataclass(frozen=True)
-class Subtree:
-    """The blocks start … stop−1: an aligned subtree of the summation tree."""
+class Span:
+    """The blocks start … stop−1."""
 
     start: int
     stop: int
 
+    def __len__(self) -> int:
+        return self.stop - self.start
 
-def subtrees(n_blocks: int, at_most: int) -> list[Subtree]:
-    """Cut the tree over ``n_blocks`` blocks into the smallest aligned subtrees that number ``at_most`` or fewer."""
-    size = 1
-    while -(-n_blocks // size) > max(at_most, 1):
-        size *= 2
-    return [Subtree(start, min(start + size, n_blocks)) for start in range(0, n_blocks, size)]
+    def leaves(self) -> Iterator[Span]:
+        """Its blocks, each by itself."""
+        return (Span(i, i + 1) for i in range(self.start, self.stop))
 
 
-def fold(parts: Iterable[tuple[Subtree, S]]) -> S:
-    """Add the sums of consecutive subtrees in the order of the tree, holding at most one sum for each of its levels."""
-    stack: list[tuple[Subtree, S]] = []
-    for subtree, total in parts:
-        stack.append((subtree, total))
-        while len(stack) > 1 and _are_siblings(stack[-2][0], stack[-1][0]):
-            _join(stack)
+# A cut may lie this share of a span away from where it would even the spans out, to lie at the edge of larger subtrees.
+_SLACK = 8
+
+
+def spans(n_blocks: int, n_spans: int) -> list[Span]:
+    """Cut the blocks into at most ``n_spans`` runs of nearly the same length, at the edges of large subtrees."""
+    n_spans = max(n_spans, 1)
+    grain = 1
+    while 2 * grain * _SLACK * n_spans <= n_blocks:
+        grain *= 2
+    edges = sorted({0, n_blocks, *(round(i * n_blocks / (n_spans * grain)) * grain for i in range(1, n_spans))})
+    return [Span(start, stop) for start, stop in pairwise(edges)]
+
+
+def joined(parts: Iterable[tuple[Span, S]], n_blocks: int) -> list[tuple[Span, S]]:
+    """Add the sums of consecutive subtrees as far as the tree over ``n_blocks`` allows; what is left, in order.
+
+    One sum is held for each level of the tree, at most.
+    """
+    stack: list[tuple[Span, S]] = []
+    for span, total in parts:
+        stack.append((span, total))
+        while len(stack) > 1 and _are_siblings(stack[-2][0], stack[-1][0], n_blocks):
+            right, right_total = stack.pop()
+            left, left_total = stack.pop()
+            stack.append((Span(left.start, right.stop), left_total + right_total))
+    return stack
+
+
+def fold(parts: Iterable[tuple[Span, S]], n_blocks: int) -> S:
+    """The sum of all blocks, from the sums of consecutive subtrees."""
+    stack = joined(parts, n_blocks)
     if not stack:
         raise ValueError("there is no block to sum over")
-    while len(stack) > 1:
-        _join(stack)
-    return stack[0][1]
+    ((whole, total),) = stack
+    assert (whole.start, whole.stop) == (0, n_blocks)
+    return total
 
 
-def _are_siblings(left: Subtree, right: Subtree) -> bool:
-    size = left.stop - left.start
-    return right.stop - right.start == size and left.start % (2 * size) == 0
-
-
-def _join(stack: list[tuple[Subtree, S]]) -> None:
-    right, right_total = stack.pop()
-    left, left_total = stack.pop()
-    stack.append((Subtree(left.start, right.stop), left_total + right_total))
+def _are_siblings(left: Span, right: Span, n_blocks: int) -> bool:
+    """Whether the two are the halves of a subtree, of which the right one may be cut short by the end of the blocks."""
+    end = left.start + 2 * len(left)
+    return left.start % (2 * len(left)) == 0 and left.stop == right.start and right.stop == min(end, n_blocks)

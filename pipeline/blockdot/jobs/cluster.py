@@ -49,12 +49,14 @@ def connect(table: ClusterTable) -> Iterator[Pool]:
 
 @contextmanager
 def _local(table: ClusterTable) -> Iterator[Pool]:
+    import dask
     from distributed import LocalCluster
 
     workers = table.workers or ThreadPool().n_workers
     security = None if table.certificates is None else _security(table, ROLES)
     logger.info("starting %d worker processes on this machine", workers)
     with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),  # a call that kills two workers is given up
         LocalCluster(
             n_workers=workers,
             threads_per_worker=table.threads_per_worker,
@@ -106,10 +108,9 @@ def _client(address: Address, table: ClusterTable, security: Security | None) ->
         raise ExecutionError(
             f"no connection to the scheduler at {address} ({error}); see the scheduler's log"
         ) from None
-    with client:
+    with client, DaskPool(client, table.wait_seconds) as pool:
         if not table.insecure:
             _refuse_plain_members(client)
-        pool = DaskPool(client, table.wait_seconds)
         logger.info("connected to %s: %d worker threads", address, pool.n_workers)
         yield pool
 

@@ -228,7 +228,8 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         if self.client is not None:
             from blockdot.blocks.dask import DaskPool
 
-            yield DaskPool(self.client)
+            with DaskPool(self.client) as pool:
+                yield pool
         else:
             yield ThreadPool(None if self.n_jobs in (None, -1) else self.n_jobs)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockdot.blocks.block import Block
-from blockdot.blocks.sums import Source
+from blockdot.blocks.sums import View
 from blockdot.errors import DataError, SpecError
 from blockdot.vectors import Vector
 
@@ -79,23 +79,14 @@ class GivenFolds:
 
 
 @dataclass(frozen=True, eq=False)
-class FoldedSource:
+class FoldedSource(View):
     """The blocks of ``source`` with weights (n, M): those of each fold's model, and last those of all rows.
 
     ``scale`` (M,) brings each model's weights to the same sum.
     """
 
-    source: Source
     folds: Folds
     scale: Vector
-
-    @property
-    def n_blocks(self) -> int:
-        return self.source.n_blocks
-
-    @property
-    def n_features(self) -> int:
-        return self.source.n_features
 
     def block(self, index: int) -> Block:
         """Block ``index``."""

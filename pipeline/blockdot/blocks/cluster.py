@@ -1,0 +1,199 @@
+"""The connection to a Dask scheduler, and what is known of its workers.
+
+A worker that comes is greeted once: it says which version of the library it has, and whether it sees this process's
+mailbox. What is known is looked at again after a second. A question that the scheduler does not answer, or an answer
+from another scheduler than before, means that all is lost that was submitted: SchedulerLostError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from distributed import Client, Future
+
+import blockdot
+from blockdot.blocks.crew import Crew
+from blockdot.blocks.opened import cache
+from blockdot.blocks.parcel import Mailbox
+from blockdot.errors import ExecutionError
+
+logger = logging.getLogger(__name__)
+
+Out = TypeVar("Out")
+
+LOOK = 1.0
+"""Seconds of waiting after which to look what the matter is; and the age at which what is known is looked at again."""
+
+_ANSWER, _ANSWERS = 5.0, 60.0  # seconds in which the scheduler or a worker must answer, and all workers together
+_LATER = 30.0  # seconds after which a worker that did not answer is asked again
+
+
+class SchedulerLostError(Exception):
+    """What was submitted is lost."""
+
+
+class Cluster:
+    """The cluster that ``client`` is connected to.
+
+    ``wait_seconds``: how long to wait for a first worker, or for the scheduler to come back.
+    """
+
+    def __init__(self, client: Client, wait_seconds: float) -> None:
+        self.client = client
+        self.crew = Crew()
+        self._given = client
+        self._wait_seconds = wait_seconds
+        self._address, self._security = client.scheduler.address, client.security
+        self._known: dict[str, bool] = {}  # workers that were greeted, and whether they see the mailbox
+        self._later: dict[str, float] = {}  # workers that did not reply, and when to greet them again
+        self._looked = -LOOK
+        self._scheduler = ""
+        self._box = Mailbox.made()
+        if self._box is not None:
+            weakref.finalize(self, self._box.close)
+
+    def close(self) -> None:
+        """Take the mailbox away. The client that was handed in stays open."""
+        if self._box is not None:
+            self._box.close()
+        if self.client is not self._given:
+            self.client.close()
+
+    def meet(self, anew: bool = False) -> None:
+        """Know who the workers are, if that was not looked at a moment ago; wait for the first one that answers."""
+        if not anew and self.ready and time.monotonic() - self._looked < LOOK:
+            return
+        began, told = time.monotonic(), False
+        while True:
+            try:
+                self.sync(self._learn())
+            except SchedulerLostError as error:
+                self.reconnect(str(error))
+            if self.ready:
+                return
+            if time.monotonic() - began > self._wait_seconds:
+                state = "has had no worker" if not self.crew.workers else "has had no worker that answers"
+                raise ExecutionError(
+                    f"the scheduler at {self._address} {state} for {self._wait_seconds:g} s; "
+                    f"start one (dask worker {self._address})"
+                )
+            if not told:
+                logger.warning("waiting for a worker at %s", self._address)
+                told = True
+            time.sleep(0.2)
+
+    async def _learn(self) -> None:
+        found = await self.asked(self.client.scheduler.identity(n_workers=-1))
+        if self._scheduler and found["id"] != self._scheduler:
+            raise SchedulerLostError("the scheduler is another one than before")
+        self._scheduler, workers = found["id"], found["workers"]
+        threads = {name: worker["nthreads"] for name, worker in workers.items()}
+        silent = self.crew.silent
+        heartbeats = {name: worker["last_seen"] for name, worker in workers.items()}
+        self.crew.update(threads, heartbeats, time.monotonic())
+        for name in sorted(self.crew.silent - silent):
+            logger.warning("worker %s has gone silent: its calls are made again by the others", name)
+        self._known = {name: sees for name, sees in self._known.items() if name in workers}
+        await asyncio.gather(*(self._greet(name) for name in self.crew.healthy if name not in self._known))
+        self._looked = time.monotonic()
+
+    async def _greet(self, name: str) -> None:
+        """See that a new worker has this version of the library, and whether it sees the mailbox."""
+        if time.monotonic() < self._later.get(name, 0.0):
+            return
+        box = None if self._box is None else str(self._box.path)
+        question = self.client.run(_reply, box, workers=[name], on_error="return", asynchronous=True)
+        try:
+            reply = (await asyncio.wait_for(question, _ANSWER))[name]
+        except (OSError, TimeoutError, KeyError) as error:
+            reply = OSError(str(error))
+        if isinstance(reply, OSError):  # it left, or it is frozen
+            self._later[name] = time.monotonic() + _LATER
+            return
+        version, sees = reply if isinstance(reply, tuple) else (f"no blockdot ({reply})", False)
+        if version != blockdot.__version__:
+            raise ExecutionError(
+                f"worker {name} has {version}, and this process blockdot {blockdot.__version__}: "
+                "install the same version on both"
+            )
+        self._known[name] = sees
+
+    @property
+    def ready(self) -> list[str]:
+        """The workers that work can be given to."""
+        return [name for name in self.crew.healthy if name in self._known]
+
+    @property
+    def box(self) -> Mailbox | None:
+        """The mailbox, if every worker sees it."""
+        return self._box if self._known and all(self._known.values()) else None
+
+    async def asked(self, question: Any, seconds: float = _ANSWER) -> Any:
+        """What the scheduler answers; SchedulerLostError if it does not."""
+        try:
+            return await asyncio.wait_for(question, seconds)
+        except (OSError, TimeoutError) as error:
+            raise SchedulerLostError(f"the scheduler does not answer ({error or type(error).__name__})") from None
+
+    def sync(self, coroutine: Any) -> Any:
+        """Run ``coroutine`` where the client's connections are, and wait for it."""
+
+        async def run() -> Any:
+            return await coroutine
+
+        return self.client.sync(run)
+
+    def reconnect(self, why: str) -> None:
+        """A new client: an old one of a scheduler that was started again waits for ever."""
+        logger.warning("%s: connecting to %s again", why, self._address)
+        deadline = time.monotonic() + self._wait_seconds
+        old, self.client = self.client, None
+        with suppress(Exception):
+            old.close(timeout=1)
+        while True:
+            try:
+                self.client = Client(self._address, security=self._security, timeout=2, set_as_default=False)
+                break
+            except (OSError, ValueError) as error:
+                if time.monotonic() > deadline:
+                    self.client = old
+                    raise ExecutionError(
+                        f"the scheduler at {self._address} is gone, and has not come back for "
+                        f"{self._wait_seconds:g} s ({error}); start it and its workers again, then run the same command"
+                    ) from None
+                time.sleep(0.2)
+        self._known.clear()
+        self.crew, self._scheduler = Crew(), ""
+
+    def everywhere(self, function: Callable[[], Out]) -> dict[str, Out]:
+        """``function()`` in each worker process that answers, by its address."""
+        self.meet()
+        question = self.client.run(function, workers=self.ready, on_error="return", asynchronous=True)
+        answers: dict[str, Any] = self.sync(self.asked(question, _ANSWERS))
+        for answer in answers.values():
+            if isinstance(answer, Exception) and not isinstance(answer, OSError):  # OSError: a worker that has gone
+                raise answer
+        return {name: answer for name, answer in answers.items() if not isinstance(answer, Exception)}
+
+    def submit(
+        self, name: str, workers: Sequence[str], function: Callable[..., Any], *arguments: object
+    ) -> Future[Any]:
+        """Have one of ``workers`` do it, or if they are gone another one. Nothing is taken from an earlier call."""
+        return self.client.submit(
+            function, *arguments, key=f"blockdot-{name}-{uuid.uuid4().hex}", pure=False,
+            workers=list(workers) or None, allow_other_workers=bool(workers),
+        )  # fmt: skip
+
+
+def _reply(box: str | None, dask_worker: Any) -> tuple[str, bool]:
+    """This worker's version of the library, and whether it sees the folder."""
+    cache.use(Path(dask_worker.local_directory) / "blockdot-stores")
+    return blockdot.__version__, box is not None and Path(box).is_dir()

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from blockdot.models.cross_validated import PoissonRegressorCV as PoissonRegressorCV
     from blockdot.models.cross_validated import TweedieRegressorCV as TweedieRegressorCV
     from blockdot.models.evaluate import evaluate as evaluate
+    from blockdot.models.folds import HashedFolds as HashedFolds
+    from blockdot.models.folds import TimeFolds as TimeFolds
     from blockdot.models.inference import infer as infer
     from blockdot.models.inference import likelihood_ratio_test as likelihood_ratio_test
     from blockdot.models.model import Model as Model
@@ -99,6 +101,8 @@ _HOME = {
     "TweedieRegressorCV": "models.cross_validated",
     "GeneralizedLinearRegressor": "models.regressors",
     "evaluate": "models.evaluate",
+    "HashedFolds": "models.folds",
+    "TimeFolds": "models.folds",
     "infer": "models.inference",
     "likelihood_ratio_test": "models.inference",
     "Model": "models.model",

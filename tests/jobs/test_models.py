@@ -72,6 +72,7 @@ KINDS = {
         "risk",
         'kind = "logistic"\nmulti_class = "one-vs-rest"\nalphas = [0.01, 0.1]\nl1_ratio = 1.0',
     ),
+    "path, time": ("amount", 'kind = "linear"\nalphas = "path"\nn_alphas = 8\ncv = { folds = 3, by = "time" }'),
     "path, quantile": ("amount", 'kind = "quantile"\nquantile = 0.9\nalphas = [0.01, 0.1]\ncv = 2'),
 }
 
@@ -104,6 +105,8 @@ def test_a_job_of_each_kind(kind, claims_file, tmp_path):
         ('kind = "logistic"\npower = 1.5', "power goes with kind = \"tweedie\", not with 'logistic'"),
         ('kind = "tweedie"', 'kind = "tweedie" needs power, such as 1.5'),
         ('kind = "linear"\nalpha = 1.0\ncv = 5', "alpha is chosen by cross-validation"),
+        ('kind = "linear"\ncv = 1', "cv.folds: Input should be greater than or equal to 2"),
+        ('kind = "linear"\ncv = { fold = 3 }', "cv.fold: there is no such key; the nearest known one is 'folds'"),
         ('kind = "linear"\nl1_ratio = 2.0', "l1_ratio: Input should be less than or equal to 1"),
     ],
 )

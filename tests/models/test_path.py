@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 
 import blockdot as bd
+from blockdot.blocks.sums import View
 from blockdot.models.fit import fit
 from blockdot.models.folds import HashedFolds
 from blockdot.models.kinds import make_loss
@@ -31,6 +32,11 @@ def classes(n=300, d=20, k=4, seed=0):
     X = sp.csr_array(X @ sp.diags_array(np.geomspace(0.2, 5.0, d)))
     z = X @ (rng.normal(size=(d, k)) * (rng.random((d, k)) < 0.4)) + np.linspace(0.0, 1.0, k)
     return X, np.argmax(z + rng.gumbel(size=z.shape), axis=1).astype(float), s
+
+
+def judged(folds, n):
+    """(n, n_folds) which of the rows 0, 1, … each model is judged by."""
+    return folds.test(bd.Dataset.from_arrays(np.ones((n, 1)), block_rows=n).source.block(0))
 
 
 TIGHT = {"tol": 1e-9, "max_iter": 2000}
@@ -78,7 +84,7 @@ def test_a_shared_path_equals_one_fit_for_each_alpha_and_fold(recipe):
         bd.Dataset.from_arrays(X, y, s, block_rows=70), recipe, bd.ThreadPool(2), Grid(alphas), folds
     )
     assert found.alphas.tolist() == alphas
-    test = folds.test(np.arange(len(y)))
+    test = judged(folds, len(y))
     assert np.all(test.sum(axis=1) == 1)
     atol = 1e-4 if kinked else 1e-6
     for i, alpha in enumerate(alphas):
@@ -146,6 +152,48 @@ def test_the_estimator_takes_folds_as_scikit_learn_has_them(cv):
     np.testing.assert_allclose(est.predict_proba(X).sum(axis=1), 1.0)
 
 
+@pytest.mark.parametrize(("n", "k"), [(300, 5), (301, 2), (17, 16)])
+def test_time_folds_are_those_of_scikit_learn(n, k):
+    data = bd.Dataset.from_arrays(np.ones((n, 1)), block_rows=40)
+    with data.on(bd.ThreadPool(2)) as blocks:
+        folds = bd.TimeFolds(k).settled(blocks)
+        train, test = (np.concatenate(list(blocks.map(Which(folds, how)))) for how in ("train", "test"))
+    for m, (fit_rows, judged_rows) in enumerate(TimeSeriesSplit(k).split(np.zeros(n))):
+        assert np.flatnonzero(train[:, m]).tolist() == fit_rows.tolist()
+        assert np.flatnonzero(test[:, m]).tolist() == judged_rows.tolist()
+
+
+class Which:
+    layout = bd.Linear(False).layout
+
+    def __init__(self, folds, how):
+        self.folds, self.how = folds, how
+
+    def __call__(self, block):
+        return getattr(self.folds, self.how)(block)
+
+
+def test_time_folds_go_with_a_store_as_with_arrays(tmp_path):
+    X, y, s = rows()
+    alphas = [0.1, 0.01]
+    arrays = bd.LogisticRegressionCV(cv=TimeSeriesSplit(3), alphas=alphas).fit(X, y, s)
+    store = bd.Dataset.from_arrays(X, y, s, block_rows=50).save(tmp_path / "s")
+    stored = bd.LogisticRegressionCV(cv=bd.TimeFolds(3), alphas=alphas).fit(store)
+    np.testing.assert_allclose(stored.loss_path_, arrays.loss_path_, rtol=1e-12)
+    with pytest.raises(bd.BlockdotError, match="300 rows cannot be cut into 301 parts"):
+        bd.LogisticRegressionCV(cv=bd.TimeFolds(300), alphas=alphas).fit(store)
+    with pytest.raises(bd.BlockdotError, match=r"cv is a number of folds, or TimeFolds\(5\)"):
+        bd.LogisticRegressionCV(cv=KFold(3), alphas=alphas).fit(store)
+    backwards = replace(data := bd.Dataset.from_arrays(X, y, s, block_rows=50), source=Backwards(data.source))
+    with pytest.raises(bd.BlockdotError, match="not in the order of their files and lines"):
+        bd.LogisticRegressionCV(cv=bd.TimeFolds(3), alphas=alphas).fit(backwards)
+
+
+class Backwards(View):
+    def block(self, index):
+        return self.source.block(self.n_blocks - 1 - index)
+
+
 def test_one_standard_error_chooses_a_simpler_model():
     X, y, _ = rows(binary=False)
     best = bd.ElasticNetCV(cv=5, n_alphas=20).fit(X, y)
@@ -208,7 +256,7 @@ def test_a_group_lasso_keeps_the_groups_of_each_model_apart():
     _, found = fit_path(data, recipe, bd.ThreadPool(1), Grid(n_alphas=6, eps=0.05), folds)
     assert np.max(np.abs(found.coef[0])) < 1e-8
     assert np.max(np.abs(found.coef[1])) > 1e-3
-    out = folds.test(np.arange(120))[:, 0]
+    out = judged(folds, 120)[:, 0]
     part, _ = fit(
         bd.Dataset.from_arrays(X[~out], y[~out], s[~out]), replace(recipe, alpha=found.alphas[2]), bd.ThreadPool(1)
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import blockdot as bd
+from blockdot.blocks.sums import View
 from blockdot.objective.columns import Columns
 from blockdot.objective.passes import is_coupled
 from blockdot.objective.robust import Hinge
@@ -61,14 +62,12 @@ def test_each_model_is_scaled_by_the_moments_of_its_own_weights(k):
     s = rng.uniform(0.0, 2.0, (N, M)) * (rng.random((N, M)) < 0.7)
     data = bd.Dataset.from_arrays(X, y, block_rows=7)
 
-    class Weighed:
-        n_blocks, n_features = data.n_blocks, len(data.table)
-
+    class Weighed(View):
         def block(self, index):
-            block = data.source.block(index)
+            block = self.source.block(index)
             return type(block)(**{**vars(block), "sample_weight": s[block.row_id]})
 
-    blocks = bd.Blocks(Weighed(), bd.ThreadPool(1))
+    blocks = bd.Blocks(Weighed(data.source), bd.ThreadPool(1))
     found = standardized(blocks, centre=True, models=M)
     for m in range(M):
         mean = np.average(X, axis=0, weights=s[:, m])

@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from blockdot.errors import SpecError
 from blockdot.ingest.spec import DataSpec, FeaturesSpec, Split
 from blockdot.jobs.wire import Address
+from blockdot.models.folds import Folds, HashedFolds, TimeFolds
 from blockdot.redaction import redacted
 
 
@@ -73,6 +74,23 @@ _KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+class FoldsTable(_Table):
+    """cv: how many folds, or a table that says, too, how they are dealt out."""
+
+    folds: int = Field(default=5, ge=2)
+    by: Literal["identity", "time"] = "identity"
+    """By a hash of the row's identity (the value of the row_id column, where one is named), or in the order of rows."""
+    seed: int = Field(default=0, ge=0, lt=2**64)
+
+    def make(self) -> Folds:
+        """The folds."""
+        return HashedFolds(self.folds, self.seed) if self.by == "identity" else TimeFolds(self.folds)
+
+
+def _folds(value: object) -> object:
+    return {"folds": value} if isinstance(value, int) else value
+
+
 class ModelTable(_Table):
     """[model]: which loss, and how strong the penalty α [ρ ‖w‖₁ + (1−ρ)/2 ‖w‖²] is. Other keys go with some kinds."""
 
@@ -98,8 +116,8 @@ class ModelTable(_Table):
     alphas: Literal["path"] | tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = None
     """Choose alpha by cross-validation: from these, or from a path that begins where an L1 penalty leaves nothing."""
     n_alphas: int = Field(default=100, ge=1)
-    cv: int | None = Field(default=None, ge=2)
-    """Folds of the cross-validation (default 5), dealt out by a hash of each row's identity."""
+    cv: Annotated[FoldsTable | None, BeforeValidator(_folds)] = None
+    """Folds of the cross-validation (default 5)."""
     rule: Literal["best", "1se"] = "best"
 
     @model_validator(mode="after")

@@ -26,10 +26,9 @@ from blockdot.ingest.inputs import resolve
 from blockdot.jobs.cluster import connect
 from blockdot.jobs.predictions import verified, write_predictions
 from blockdot.jobs.run_directory import RunDirectory, as_json, digest_of, file_digest
-from blockdot.jobs.spec import Job
+from blockdot.jobs.spec import FoldsTable, Job
 from blockdot.models.evaluate import evaluate
 from blockdot.models.fit import fit
-from blockdot.models.folds import HashedFolds
 from blockdot.models.model import MODEL, Model, load_model
 from blockdot.models.path import Grid, fit_path
 from blockdot.models.recipe import Recipe
@@ -238,7 +237,7 @@ class Run:
 
             if table.is_path:
                 grid = Grid(None if table.alphas == "path" else table.alphas, table.n_alphas)
-                folds = HashedFolds(table.cv or 5)
+                folds = (table.cv or FoldsTable()).make()
                 model, found = fit_path(train, recipe, self.pool, grid, folds, rule=table.rule, callbacks=[watch])
                 result = found.results[found.best]
             else:

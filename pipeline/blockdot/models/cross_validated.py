@@ -19,7 +19,7 @@ from blockdot.blocks.tree import Pool
 from blockdot.errors import SpecError
 from blockdot.models.classifiers import Probabilistic
 from blockdot.models.estimator import LinearModel
-from blockdot.models.folds import Folds, GivenFolds, HashedFolds
+from blockdot.models.folds import Folds, GivenFolds, HashedFolds, TimeFolds
 from blockdot.models.journal import Journal
 from blockdot.models.kinds import Option
 from blockdot.models.path import Grid, fit_path
@@ -38,9 +38,10 @@ class CrossValidated(LinearModel):
         The α to choose from; None for ``n_alphas`` of them, from the least that leaves no feature to ``eps`` of it.
     n_alphas, eps : int, float
         See above.
-    cv : int, splitter, or iterable of (train, test)
-        A number of folds, dealt out by a hash of each row's identity (the same for any number of workers); or, for
-        arrays, what scikit-learn takes: by groups, by time, as given.
+    cv : int, bd.TimeFolds, bd.HashedFolds, splitter, or iterable of (train, test)
+        A number of folds, dealt out by a hash of each row's identity (the same for any number of workers), so that rows
+        of one ``row_id`` fall in one fold; ``TimeFolds(5)`` judges each model by the rows that follow those that it is
+        fitted to; or, for arrays, what scikit-learn takes.
     rule : {"best", "1se"}
         The α whose models lose least on rows that they have not seen, or the largest within one standard error of it.
 
@@ -78,8 +79,10 @@ class CrossValidated(LinearModel):
     def _folds(self, data: Dataset) -> Folds:
         if isinstance(self.cv, (int, np.integer)):
             return HashedFolds(int(self.cv))
+        if isinstance(self.cv, (HashedFolds, TimeFolds)):
+            return self.cv
         if data.path is not None:
-            raise SpecError("a splitter goes with arrays; for a block store cv is a number of folds")
+            raise SpecError("a splitter goes with arrays; for a block store cv is a number of folds, or TimeFolds(5)")
         y = np.concatenate([np.asarray(data.source.block(i).y) for i in range(data.n_blocks)])
         return _masks(check_cv(self.cv).split(np.zeros((data.n_rows, 1)), y), data.n_rows)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.layout import Layout
-from blockdot.models.folds import Folds, fold_weights, row_ids
+from blockdot.models.folds import Folds, fold_weights
 from blockdot.objective.columns import Columns
 from blockdot.objective.passes import raw, targets
 from blockdot.objective.predictors import Predictor
@@ -62,7 +62,7 @@ class HeldOut:
         return self.predictor.layout
 
     def __call__(self, block: Block, w: Vector) -> Sums:
-        test, loss = self.folds.test(row_ids(block)), self.columns.loss
+        test, loss = self.folds.test(block), self.columns.loss
         out, end = np.zeros((2, self.folds.n_folds)), 0
         for tile in block.tiles():
             start, end = end, end + tile.n_rows

@@ -284,6 +284,7 @@ class _Walk:
 def _walking(case: Settled, blocks: Blocks, folds: Folds) -> Iterator[_Walk]:
     """The walk over the blocks of ``case``."""
     recipe, data, models = replace(case.recipe, alpha=0.0), case.data, folds.n_folds + 1
+    folds = folds.settled(blocks)
     weight = _weights(case, blocks, folds)
     smooth = ever_nearer(make_loss(recipe.loss, recipe.options), case.found.deviation, recipe.options)
     outputs = getattr(smooth[0], "outputs", None)

@@ -7,6 +7,7 @@ import time
 import dask
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from distributed import Client, LocalCluster
 
 from blockdot.blocks.dask import DaskPool
@@ -17,6 +18,7 @@ from blockdot.blocks.threads import ThreadPool
 from blockdot.errors import DataError, ExecutionError
 from blockdot.models.fit import Recipe, fit
 from blockdot.objective.losses import Logistic
+from blockdot.objective.multiclass import BinaryCrossEntropy
 from blockdot.objective.passes import ValueAndGrad
 from blockdot.objective.predictors import Linear
 
@@ -142,6 +144,23 @@ def test_sums_have_the_same_bits_everywhere(client, data, stored, where):
         assert bits(summed(rows, ThreadPool(threads), w)) == expected
     for workers in (1, 3, 2):
         assert bits(summed(rows, scaled(client, workers), w)) == expected
+
+
+@pytest.mark.parametrize("where", ["memory", "store"])
+def test_sums_over_several_label_columns_have_the_same_bits_everywhere(client, data, tmp_path, where):
+    rng = np.random.default_rng(4)
+    X, rows = sp.random_array((500, 40), density=0.2, rng=rng, format="csr"), rng.integers(0, 2, (500, 3))
+    labelled = Dataset.from_arrays(X, rows, rng.random(500), block_rows=36)
+    labelled = labelled if where == "memory" else labelled.save(tmp_path / "labels.blocks")
+    w = rng.normal(size=3 * (len(labelled.table) + 1))
+
+    def of(pool):
+        with labelled.on(pool) as blocks:
+            return bits(blocks.sum(ValueAndGrad(BinaryCrossEntropy(3), Linear(outputs=3)), w))
+
+    assert {of(pool) for pool in (ThreadPool(1), ThreadPool(2), scaled(client, 3), scaled(client, 2))} == {
+        of(ThreadPool(3))
+    }
 
 
 def test_data_in_memory_are_spooled_and_the_spool_is_removed(client, data):

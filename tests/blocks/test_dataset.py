@@ -121,6 +121,37 @@ class TestColumns:
             Dataset.from_arrays(np.eye(2), **{name: column})
 
 
+@pytest.mark.parametrize("form", [np.asarray, np.asfortranarray, sp.csr_array, sp.coo_matrix, np.ndarray.tolist])
+def test_a_column_of_targets_for_each_label(form):
+    Y = np.random.default_rng(3).integers(0, 2, (11, 4))
+    data = Dataset.from_arrays(np.eye(11), form(Y), block_rows=4)
+    _, columns = rebuilt(data)
+    assert np.array_equal(columns["y"], Y)
+    assert (data.n_labels, data.labels, data.has_y) == (4, None, True)
+    for i in range(data.n_blocks):
+        block = data.source.block(i)
+        assert block.y.dtype == np.float64
+        assert block.y.flags.c_contiguous
+        assert np.array_equal(np.concatenate([tile.y for tile in block.tiles(rows=3)]), block.y)
+    with pytest.raises(DataError, match="y has 4 columns, one for each label that a row can have; needed one class"):
+        data.encoded((0.0, 1.0))
+
+
+@pytest.mark.parametrize("bad", [0.5, -1.0, 2.0, np.nan])
+@pytest.mark.parametrize("form", [np.asarray, sp.csc_array])
+def test_a_label_that_is_neither_there_nor_not_is_named_by_row_and_column(bad, form):
+    Y = np.zeros((5, 3))
+    Y[3, 1] = bad
+    with pytest.raises(DataError, match=rf"y\[3, 1\] is {bad:g}; needed 0 or 1"):
+        Dataset.from_arrays(np.eye(5), form(Y), block_rows=2)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (5, 1), (5, 0), (5, 2, 2)])
+def test_label_columns_of_another_shape(shape):
+    with pytest.raises(DataError, match=r"y has the shape .*needed \(5,\).* or \(5, L\)"):
+        Dataset.from_arrays(np.eye(5), np.ones(shape))
+
+
 def test_a_negative_weight():
     with pytest.raises(DataError, match=r"sample_weight\[3\] is -0.5"):
         Dataset.from_arrays(np.eye(5), sample_weight=[1, 0, 2, -0.5, 3])

@@ -28,13 +28,14 @@ from blockdot.errors import DataError, ExecutionError, StoreError
 SOURCE_ROOT = Path(blockdot.__file__).parent.parent
 
 
-def example(seed=7, n=40, d=12, kind="float32", block_rows=16, full=True):
+def example(seed=7, n=40, d=12, kind="float32", block_rows=16, full=True, labels=None):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, d)).astype("float64" if kind == "float64" else "float32") * (rng.random((n, d)) < 0.3)
     if kind == "absent":
         X = (X != 0).astype(np.float32)
     extra = {"sample_weight": rng.random(n), "offset": rng.normal(size=n)} if full else {}
-    return Dataset.from_arrays(X, rng.integers(0, 2, n) if full else None, **extra, block_rows=block_rows)
+    y = rng.integers(0, 2, n if labels is None else (n, labels)) if full else None
+    return Dataset.from_arrays(X, y, **extra, block_rows=block_rows)
 
 
 def content(directory):
@@ -54,9 +55,8 @@ def assert_same_array(found, expected):
 
 def assert_same_data(found, expected):
     assert found.shape == expected.shape
-    assert (found.nnz, found.labels, found.has_y, found.weight, found.n_blocks, found.rows_read) == (
-        expected.nnz, expected.labels, expected.has_y, expected.weight, expected.n_blocks, expected.rows_read,
-    )  # fmt: skip
+    for name in ("nnz", "labels", "n_labels", "has_y", "weight", "n_blocks", "rows_read"):
+        assert getattr(found, name) == getattr(expected, name), name
     for name in ("ids", "count", "total", "squares"):
         assert_same_array(getattr(found.table, name), getattr(expected.table, name))
     for i in range(expected.n_blocks):
@@ -84,9 +84,9 @@ def stored(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "absent"])
-@pytest.mark.parametrize("full", [True, False])
-def test_round_trip(tmp_path, kind, full):
-    data = example(kind=kind, full=full)
+@pytest.mark.parametrize(("full", "labels"), [(True, None), (True, 5), (False, None)])
+def test_round_trip(tmp_path, kind, full, labels):
+    data = example(kind=kind, full=full, labels=labels)
     path = tmp_path / "deep" / "er" / "rows.blocks"
     assert_same_data(data.save(path), data)
     opened = Dataset.open(str(path))
@@ -113,19 +113,22 @@ def test_any_rows_make_the_round_trip(tmp_path_factory, seed, n, d, kind, block_
 
 
 def test_blocks_are_mapped_and_cannot_be_written_to(stored):
-    for i in range(stored.n_blocks):
-        for array in arrays_of(stored.source.block(i)):
-            assert not array.flags.writeable
-            assert not array.flags.owndata
+    indicators = example(labels=3).save(stored.path.with_name("labels.blocks"))
+    for data in (stored, indicators):
+        for i in range(data.n_blocks):
+            for array in arrays_of(data.source.block(i)):
+                assert not array.flags.writeable
+                assert not array.flags.owndata
     block = stored.source.block(0)
     with pytest.raises(ValueError, match="read-only"):
         block.X.values[0] = 3.0
     assert stored.source.block(0) is block, "a block is mapped and checked once"
 
 
-def test_nothing_is_copied_when_a_block_is_read(stored):
+@pytest.mark.parametrize("labels", [None, 3])
+def test_nothing_is_copied_when_a_block_is_read(stored, labels):
     """Every array lies inside the mapped file."""
-    big = example(n=3000, d=50, block_rows=3000).save(stored.path.with_name("big.blocks"))
+    big = example(n=3000, d=50, block_rows=3000, labels=labels).save(stored.path.with_name("big.blocks"))
     arrays = arrays_of(big.source.block(0))
     lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
     mapped = [line[0].split("-") for line in lines if line[-1] == str(big.path / "blocks/part-00000.arrow")]
@@ -304,7 +307,7 @@ def test_a_manifest_that_is_none(stored, text, why):
 def test_another_version(stored):
     path = stored.path / MANIFEST
     stated = json.loads(path.read_bytes())
-    path.write_text(json.dumps(stated | {"version": 3}))
+    path.write_text(json.dumps(stated | {"version": 4}))
     refuse(stored.path, path, "version")
 
 
@@ -313,6 +316,37 @@ def test_a_store_of_version_1_which_knew_no_dense_columns_is_still_read(tmp_path
     path = data.save(tmp_path / "rows.blocks").path
     reseal(path, lambda stated: stated.update(version=1))
     assert_same_data(Dataset.open(path), data)
+
+
+def test_a_store_has_the_least_version_that_can_say_what_it_holds(tmp_path):
+    """What knows no targets of several columns reads all stores without them, and refuses the others by version."""
+    plain = json.loads((example().save(tmp_path / "plain.blocks").path / MANIFEST).read_text())
+    several = json.loads((example(labels=4).save(tmp_path / "several.blocks").path / MANIFEST).read_text())
+    assert plain["version"] == 2
+    assert "n_labels" not in plain
+    assert (several["version"], several["n_labels"]) == (3, 4)
+
+
+@pytest.mark.parametrize("stated", [None, 3, 5])
+def test_targets_of_another_width_than_the_manifest_says(tmp_path, stated):
+    path = example(labels=4).save(tmp_path / "rows.blocks").path
+
+    def change(manifest):
+        manifest.pop("n_labels")
+        manifest.update({} if stated is None else {"n_labels": stated})
+
+    reseal(path, change)
+    refuse(path, path / "blocks/part-00000.arrow", "another shape than the manifest says")
+
+
+def test_blocks_whose_targets_differ_in_width_are_no_store(tmp_path):
+    blocks = [example(labels=labels).source.block(0) for labels in (4, None)]
+    with (
+        pytest.raises(StoreError, match="targets with 4 and no label columns; needed the same in all"),
+        new_store(tmp_path / "rows.blocks") as writer,
+    ):
+        writer.commit([write_block(block, writer.directory, f"b{i}") for i, block in enumerate(blocks)])
+    assert names_beside(tmp_path / "rows.blocks") == []
 
 
 def test_an_unknown_key(stored):

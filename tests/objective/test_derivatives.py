@@ -139,6 +139,31 @@ def test_a_sample_of_all_rows_is_the_objective_and_a_part_is_close_to_it():
     assert again.sample(1000).value(w) == some.value(w)
 
 
+def test_the_objective_of_labels_is_the_sum_of_those_of_each_also_on_a_sample():
+    X, _, s, o = data(300, 9, seed=5)
+    rng = np.random.default_rng(6)
+    Y = (rng.random((300, 3)) < [0.2, 0.5, 0.9]).astype(float)
+    F = bd.Objective(
+        bd.BinaryCrossEntropy(3),
+        bd.Linear(outputs=3),
+        bd.L2(0.1),
+        bd.Blocks(bd.Dataset.from_arrays(X, Y, s, o, block_rows=70).source, bd.ThreadPool(2)),
+    )
+    singles = [objective((X, y, s, o), bd.Logistic(), block_rows=70)[0] for y in Y.T]
+    w, v = rng.normal(size=(2, F.size))
+    for together, apart in ((F, singles), (F.sample(120), [single.sample(120) for single in singles])):
+
+        def columns(vector):
+            return vector.reshape(-1, 3).T.copy()
+
+        parts = [single.value_and_grad(own) for single, own in zip(apart, columns(w), strict=True)]
+        value, grad = together.value_and_grad(w)
+        assert value == pytest.approx(sum(part for part, _ in parts), rel=1e-12)
+        np.testing.assert_allclose(columns(grad), [part for _, part in parts], rtol=1e-11, atol=1e-14)
+        products = [single.hess_vec(*both) for single, *both in zip(apart, columns(w), columns(v), strict=True)]
+        np.testing.assert_allclose(columns(together.hess_vec(w, v)), products, rtol=1e-11, atol=1e-14)
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 1000), st.sampled_from(LOSSES))
 def test_any_cut_into_blocks_equals_the_whole(n, block_rows, seed, loss):

@@ -33,6 +33,7 @@ class Block:
     positions: NDArray[np.int64] | None = None
     """Where ``columns`` lie among the features that occur in the data set; None until the block belongs to one."""
     y: Floats | None = None
+    """(n,), or (n, L): 1 where a row has the label of the column, else 0."""
     sample_weight: Floats | None = None
     offset: Floats | None = None
     row_id: NDArray[np.int64] | None = None
@@ -63,7 +64,7 @@ class Block:
         indptr, ids, values
             Rows in CSR form; ``ids`` are global feature ids, no id twice in a row; ``values`` None when all are 1.
         y, sample_weight, offset, row_id
-            One number a row, or None.
+            One number a row, or None; of y also L of them.
         dtype
             float32 or float64, for the values.
         """
@@ -79,6 +80,11 @@ class Block:
     @property
     def n_rows(self) -> int:
         return self.X.n_rows
+
+    @property
+    def n_labels(self) -> int | None:
+        """L, the columns of y; None where y is one number a row, or absent."""
+        return None if self.y is None or self.y.ndim == 1 else self.y.shape[1]
 
     @property
     def weight(self) -> float:

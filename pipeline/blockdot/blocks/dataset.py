@@ -25,6 +25,8 @@ from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError, StoreError
 
+Targets = sp.sparray | sp.spmatrix | ArrayLike
+
 _FEW_LABELS = 256
 
 
@@ -96,7 +98,7 @@ class Dataset:
     path, digest
         Of the store; None for a data set in memory.
     classes
-        The labels that y = 0, 1, … stand for, where the raw labels were text.
+        The labels that y = 0, 1, …, or its columns, stand for, where the raw labels were text.
     features
         How raw files become features: what :func:`blockdot.ingest` settled and a model needs to read raw files.
     rows_read, dropped
@@ -110,10 +112,12 @@ class Dataset:
     nnz: int
     n_features: int
     labels: tuple[float, ...] | None
-    """The distinct values of y, ascending; None when there are more than 256, or no y."""
+    """The distinct values of y, ascending; None when there are more than 256, or no y, or y has several columns."""
     has_y: bool
     weight: float
     block_rows: tuple[int, ...]
+    n_labels: int | None = None
+    """L, where y is (n, L): 1 where a row has the label of the column, else 0."""
     path: Path | None = None
     digest: str | None = None
     classes: tuple[str, ...] | None = None
@@ -139,6 +143,7 @@ class Dataset:
             has_y=bool(manifest.blocks) and source.block(0).y is not None,
             weight=sum(entry.weight for entry in manifest.blocks),
             block_rows=tuple(entry.rows for entry in manifest.blocks),
+            n_labels=manifest.n_labels,
             path=source.path,
             digest=manifest.digest,
             classes=manifest.classes,
@@ -152,7 +157,7 @@ class Dataset:
     def from_arrays(
         cls,
         X: sp.sparray | sp.spmatrix | ArrayLike,
-        y: ArrayLike | None = None,
+        y: Targets | None = None,
         sample_weight: ArrayLike | None = None,
         offset: ArrayLike | None = None,
         *,
@@ -165,15 +170,17 @@ class Dataset:
         X
             (n, d) matrix, scipy sparse of any format or dense; float32 stays float32, everything else becomes float64.
         y, sample_weight, offset
-            (n,) numbers; weights at least 0, not all 0.
+            (n,) numbers; weights at least 0, not all 0. For rows with any number of L ≥ 2 labels, y is (n, L), dense
+            or scipy sparse, of 0 and 1.
         block_rows
             Rows a block. The default depends on n alone, so that results do not depend on the machine.
 
-        Raises DataError for NaN or infinity (with row and column), negative weights, or lengths that differ.
+        Raises DataError for NaN or infinity, and for labels other than 0 and 1 (with row and column), negative weights,
+        or lengths that differ.
         """
         matrix = _canonical(X)
         n = matrix.shape[0]
-        targets = _column("y", y, n)
+        targets = _targets(y, n)
         weights = _column("sample_weight", sample_weight, n)
         offsets = _column("offset", offset, n)
         _check_weights(weights)
@@ -203,7 +210,7 @@ class Dataset:
         placed = tuple(block.placed(table.locate(block.columns), len(table)) for block in blocks)
         values: set[float] = set()
         for block in blocks:
-            if block.y is not None and len(values) <= _FEW_LABELS:
+            if block.y is not None and block.y.ndim == 1 and len(values) <= _FEW_LABELS:
                 values |= set(np.unique(block.y).tolist())
         return cls(
             MemorySource(placed, len(table)),
@@ -215,6 +222,7 @@ class Dataset:
             has_y=bool(blocks) and blocks[0].y is not None,
             weight=sum(block.weight for block in blocks),
             block_rows=tuple(block.n_rows for block in blocks),
+            n_labels=blocks[0].n_labels if blocks else None,
             rows_read=sum(block.n_rows for block in blocks),
         )
 
@@ -232,6 +240,11 @@ class Dataset:
         if not self.has_y:
             raise DataError(
                 f"{self.path or 'these rows'}: there are no targets y; ingest them with a label, or hand y in"
+            )
+        if self.n_labels is not None:
+            raise DataError(
+                f"{self.path or 'y'} has {self.n_labels} columns, one for each label that a row can have; needed one "
+                "class a row"
             )
         places = tuple(float(i) for i in range(len(labels)))
         return replace(self, source=EncodedSource(self.source, labels, str(self.path or "y"), factors), labels=places)
@@ -288,19 +301,39 @@ def _canonical(X: sp.sparray | sp.spmatrix | ArrayLike) -> sp.csr_array:
     return result
 
 
-def _column(name: str, values: ArrayLike | None, n: int) -> Floats | None:
+def _targets(y: Targets | None, n: int) -> Floats | None:
+    """(n,) numbers; or (n, L) of 0 and 1, one row after another in memory."""
+    if y is None:
+        return None
+    array = _numbers("y", y)
+    if array.ndim != 2 or array.shape[1] < 2 or len(array) != n:
+        return _column("y", array, n, f" or ({n}, L), one of 0 and 1 for each of L >= 2 labels")
+    strange = np.argwhere((array != 0.0) & (array != 1.0))
+    if strange.size:
+        row, label = strange[0]
+        raise DataError(
+            f"y[{row}, {label}] is {array[row, label]:g}; needed 0 or 1, whether the row has the label of that column"
+        )
+    return np.ascontiguousarray(array)
+
+
+def _column(name: str, values: ArrayLike | None, n: int, also: str = "") -> Floats | None:
     if values is None:
         return None
-    try:
-        column = np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} cannot be read as numbers: {error}") from None
+    column = _numbers(name, values)
     if column.shape != (n,):
-        raise DataError(f"{name} has the shape {column.shape}; needed ({n},), one number for each row of X")
+        raise DataError(f"{name} has the shape {column.shape}; needed ({n},), one number for each row of X{also}")
     bad = np.flatnonzero(~np.isfinite(column))
     if bad.size:
         raise DataError(f"{name}[{bad[0]}] is {column[bad[0]]}; needed finite numbers")
     return column
+
+
+def _numbers(name: str, values: Any) -> Floats:
+    try:
+        return np.asarray(values.toarray() if hasattr(values, "toarray") else values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} cannot be read as numbers: {error}") from None
 
 
 def _check_weights(weights: Floats | None) -> None:

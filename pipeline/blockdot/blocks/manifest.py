@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import xxhash
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from blockdot.errors import StoreError
 
@@ -50,8 +50,9 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["blockdot-store"] = "blockdot-store"
-    version: Literal[1, 2] = 2
-    """1 knew no dense columns; its stores are still read."""
+    version: Literal[1, 2, 3] = 2
+    """1 knew no dense columns, 2 no targets of several columns. A store has the least that can say what it holds, and
+    those of all are read."""
     rows: NonNegativeInt
     nnz: NonNegativeInt
     n_features: NonNegativeInt
@@ -60,7 +61,9 @@ class Manifest(BaseModel):
     """The features that occur: id, count, sum and sum of squares, most frequent first."""
     blocks: tuple[BlockEntry, ...]
     classes: tuple[str, ...] | None
-    """The labels that y = 0, 1, … stand for, where the raw labels were text."""
+    """The labels that y = 0, 1, … (or the columns of y) stand for, where the raw labels were text."""
+    n_labels: PositiveInt | None = None
+    """L, where a row has any number of L labels: y is (rows, L) then."""
     features: dict[str, Any] | None
     """How raw files become features (see blockdot.ingest)."""
     files: tuple[str, ...]
@@ -74,11 +77,15 @@ class Manifest(BaseModel):
 
     def to_json(self) -> bytes:
         """The bytes of manifest.json."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True).encode() + b"\n"
+        return json.dumps(self._content() | {"digest": self.digest}, indent=1, sort_keys=True).encode() + b"\n"
 
     def _digest(self) -> str:
-        content = self.model_dump(mode="json", exclude={"digest"})
-        return checksum(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+        return checksum(json.dumps(self._content(), sort_keys=True, separators=(",", ":")).encode())
+
+    def _content(self) -> dict[str, Any]:
+        """All but the digest; what earlier versions did not know is left out where there is none of it."""
+        unknown = {"n_labels"} if self.n_labels is None else set()
+        return self.model_dump(mode="json", exclude={"digest", *unknown})
 
     @classmethod
     def read(cls, store: Path) -> Manifest:

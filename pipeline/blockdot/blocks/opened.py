@@ -75,7 +75,7 @@ class _OpenStore:
 
     def block(self, index: int) -> Block:
         if index not in self._blocks:  # two threads may both map it: the maps are equal, and one of them is kept
-            block = read_block(self.path, self.manifest.blocks[index])
+            block = read_block(self.path, self.manifest.blocks[index], self.manifest.n_labels)
             try:
                 self._blocks[index] = block.placed(self.table.locate(block.columns), len(self.table))
             except DataError as error:

@@ -7,6 +7,7 @@
         values   list<float32 | float64>           absent when all are 1
         dense    fixed_size_list<float32 | float64>[D]   the first D columns in full; absent when D = 0
         y, weight, offset  float64                 each absent when there is none
+        y        fixed_size_list<float64>[L]       of rows that have any number of L labels
         row_id   int64                             absent when there is none
 
 A block file is checked, once in each process, before its first number is used: size, checksum, shape, and the range of
@@ -41,6 +42,7 @@ class WrittenBlock:
 
     entry: BlockEntry
     table: FeatureTable
+    n_labels: int | None = None
 
 
 def write_block(block: Block, directory: Path, name: str) -> WrittenBlock:
@@ -61,7 +63,7 @@ def write_block(block: Block, directory: Path, name: str) -> WrittenBlock:
         weight=block.weight,
         labels=_label_counts(block.y),
     )
-    return WrittenBlock(entry, FeatureTable.of_block(block))
+    return WrittenBlock(entry, FeatureTable.of_block(block), block.n_labels)
 
 
 class StoreWriter:
@@ -94,8 +96,9 @@ class StoreWriter:
         table = FeatureTable.merged([part.table for part in written])
         data = _table_bytes(table)
         atomic.write_file(self.directory / "features.arrow", data)
-        rows = sum(entry.rows for entry in entries)
+        rows, n_labels = sum(entry.rows for entry in entries), _same_labels(written)
         manifest = Manifest(
+            version=2 if n_labels is None else 3,
             rows=rows,
             nnz=sum(entry.nnz for entry in entries),
             n_features=int(table.ids.max(initial=-1)) + 1 if n_features is None else n_features,
@@ -103,6 +106,7 @@ class StoreWriter:
             table=FileEntry.of("features.arrow", data),
             blocks=tuple(entries),
             classes=None if classes is None else tuple(classes),
+            n_labels=n_labels,
             features=features,
             files=tuple(files),
             rows_read=rows if rows_read is None else rows_read,
@@ -131,7 +135,7 @@ def verify_store(path: Path) -> list[str]:
     for entry in (manifest.table, *manifest.blocks):
         try:
             if isinstance(entry, BlockEntry):
-                read_block(path, entry)
+                read_block(path, entry, manifest.n_labels)
             else:
                 read_table(path, entry)
         except BlockdotError as error:
@@ -141,7 +145,7 @@ def verify_store(path: Path) -> list[str]:
     return problems + [f"{path / name}: this file does not belong to the store" for name in sorted(found - known)]
 
 
-def read_block(store: Path, entry: BlockEntry) -> Block:
+def read_block(store: Path, entry: BlockEntry, n_labels: int | None) -> Block:
     """Map one block file and check it."""
     path = store / entry.file
     batch = _map(store, entry)
@@ -149,7 +153,7 @@ def read_block(store: Path, entry: BlockEntry) -> Block:
         block = _deserialise(batch)
     except (KeyError, TypeError, AttributeError, ValueError, pa.ArrowException) as error:
         raise StoreError(f"{path} is not a block: {error}; ingest the store again") from None
-    _check_block(path, block, entry)
+    _check_block(path, block, entry, n_labels)
     return block
 
 
@@ -160,11 +164,24 @@ def _serialise(block: Block) -> memoryview:
     columns = {"indices": pa.ListArray.from_arrays(offsets, indices)}
     if X.values is not None:
         columns["values"] = pa.ListArray.from_arrays(offsets, pa.array(X.values))
-    if X.dense is not None:
-        columns["dense"] = pa.FixedSizeListArray.from_arrays(pa.array(X.dense.ravel()), X.n_dense)
-    optional = {"y": block.y, "weight": block.sample_weight, "offset": block.offset, "row_id": block.row_id}
-    columns |= {name: pa.array(array) for name, array in optional.items() if array is not None}
+    optional = {
+        "dense": X.dense, "y": block.y, "weight": block.sample_weight, "offset": block.offset, "row_id": block.row_id,
+    }  # fmt: skip
+    columns |= {name: _to_arrow(array) for name, array in optional.items() if array is not None}
     return _ipc_bytes(pa.record_batch(columns))
+
+
+def _to_arrow(array: NDArray[Any]) -> pa.Array:
+    flat = pa.array(array.ravel())
+    return flat if array.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
+
+
+def _from_arrow(column: pa.Array) -> NDArray[Any]:
+    """A view of the mapped bytes, (n,) or (n, columns)."""
+    if not pa.types.is_fixed_size_list(column.type):
+        return np.asarray(column.to_numpy(zero_copy_only=True))
+    width = column.type.list_size
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=True)).reshape(len(column), width)
 
 
 def _deserialise(batch: pa.RecordBatch) -> Block:
@@ -173,23 +190,31 @@ def _deserialise(batch: pa.RecordBatch) -> Block:
     names = set(batch.schema.names)
 
     def optional(name: str) -> NDArray[Any] | None:
-        return batch.column(name).to_numpy(zero_copy_only=True) if name in names else None
+        return _from_arrow(batch.column(name)) if name in names else None
 
     values = None
     if "values" in names:
         if not np.array_equal(batch.column("values").offsets.to_numpy(), indptr):
             raise ValueError("values and indices differ in their rows")
         values = batch.column("values").values.to_numpy(zero_copy_only=True)
-    dense = None
-    if "dense" in names:
-        full = batch.column("dense")
-        dense = full.flatten().to_numpy(zero_copy_only=True).reshape(len(full), -1)
+    dense = optional("dense")
+    if dense is not None and dense.ndim != 2:
+        raise ValueError("dense is no list of a fixed size")
     columns = entries.dictionary.to_numpy(zero_copy_only=True)
     X = Matrix(indptr, entries.indices.to_numpy(zero_copy_only=True), values, len(columns), dense)
     return Block(X, columns, None, optional("y"), optional("weight"), optional("offset"), optional("row_id"))
 
 
-def _check_block(path: Path, block: Block, entry: BlockEntry) -> None:
+def _same_labels(written: Sequence[WrittenBlock]) -> int | None:
+    """L of all blocks; StoreError where they differ."""
+    found = list(dict.fromkeys(part.n_labels for part in written))
+    if len(found) > 1:
+        shown = " and ".join("no" if count is None else str(count) for count in found[:2])
+        raise StoreError(f"the blocks of a store have targets with {shown} label columns; needed the same in all")
+    return found[0] if found else None
+
+
+def _check_block(path: Path, block: Block, entry: BlockEntry, n_labels: int | None) -> None:
     X = block.X
     wrong = None
     if X.indptr.dtype != np.int32 or X.indices.dtype != np.uint32 or block.columns.dtype != np.int64:
@@ -200,6 +225,10 @@ def _check_block(path: Path, block: Block, entry: BlockEntry) -> None:
         wrong = f"dense columns of type {X.dense.dtype}, needed float32 or float64"
     elif any(a is not None and a.dtype != np.float64 for a in (block.y, block.sample_weight, block.offset)):
         wrong = "targets, weights or offsets that are not float64"
+    elif block.n_labels != n_labels or any(
+        a is not None and a.ndim != 1 for a in (block.sample_weight, block.offset, block.row_id)
+    ):
+        wrong = f"targets, weights or offsets of another shape than the manifest says (label columns: {n_labels})"
     elif (X.n_rows, X.nnz, X.n_columns) != (entry.rows, entry.nnz, entry.columns):
         wrong = f"{X.n_rows} rows, {X.nnz} non-zeros, {X.n_columns} columns, and the manifest says otherwise"
     elif X.indptr[0] != 0 or np.any(np.diff(X.indptr) < 0) or len(X.indices) != X.indptr[-1]:
@@ -274,7 +303,7 @@ def _ipc_bytes(batch: pa.RecordBatch) -> memoryview:
 
 
 def _label_counts(y: NDArray[np.float64] | None) -> tuple[tuple[float, int], ...] | None:
-    if y is None:
+    if y is None or y.ndim > 1:
         return None
     values, counts = np.unique(y, return_counts=True)
     if len(values) > _FEW_LABELS:

@@ -6,6 +6,9 @@
     probability     of the second class; of more than two classes one column each, ``probability_CLASS``
     score           z, for a classifier that knows no probabilities
 
+Rows that can have any number of labels have a column for each: ``label_NAME`` and ``prediction_NAME``, 0 or 1, and
+``probability_NAME``.
+
 The parts are collected beside the directory under a key of their inputs. A run that was cut off goes on with the parts
 that are there; another key starts afresh. The directory gets its name when the manifest is in it.
 """
@@ -16,6 +19,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,26 +66,19 @@ class ScorePass:
                 place = pa.array((block.row_id >> LINE_BITS).astype(np.int32))
                 columns["file"] = pa.DictionaryArray.from_arrays(place, pa.array(self.files))
             columns["line"] = pa.array(block.row_id & ((1 << LINE_BITS) - 1))
+        outcome, names = self.model.outcome, self.model.class_labels
         if block.y is not None:
-            columns["label"] = pa.array(self._named(block.y))
-        columns["prediction"] = pa.array(self.model.decide(z))
-        if self.model.is_classifier:
-            columns |= self._certainty(z)
+            columns |= self._columns("label", outcome.named(block.y, names))
+        columns |= self._columns("prediction", outcome.decide(z, names))
+        for name, array in outcome.certainty(z).items():
+            columns |= self._columns(name, array)
         return pa.table(columns)
 
-    def _certainty(self, z: Vector) -> dict[str, pa.Array]:
-        if not self.model.has_probabilities:
-            return {"score": pa.array(z)}
-        p = self.model.probabilities(z)
-        if z.ndim == 1:
-            return {"probability": pa.array(p[:, 1])}
-        return {f"probability_{c}": pa.array(p[:, i]) for i, c in enumerate(self.model.class_labels)}
-
-    def _named(self, y: Vector) -> NDArray[np.generic]:
-        """The labels as the raw files have them."""
-        if not self.model.is_classifier or self.model.info.classes is None:
-            return y
-        return self.model.class_labels[y.astype(np.intp)]
+    def _columns(self, name: str, array: NDArray[Any]) -> dict[str, pa.Array]:
+        """One column, or one for each class."""
+        if array.ndim == 1:
+            return {name: pa.array(array)}
+        return {f"{name}_{c}": pa.array(array[:, i]) for i, c in enumerate(self.model.class_labels)}
 
 
 def write_predictions(

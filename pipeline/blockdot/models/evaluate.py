@@ -12,8 +12,9 @@ from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.tree import Pool
 from blockdot.errors import StoreError
-from blockdot.models.metrics import ClassificationSums, Metrics, MulticlassSums, RegressionSums
+from blockdot.models.metrics import Metrics, MetricSums, RegressionSums
 from blockdot.models.model import Model
+from blockdot.models.outcomes import Outcome
 from blockdot.models.targets import checked
 from blockdot.objective.passes import raw, targets, weights
 from blockdot.objective.predictors import Predictor
@@ -21,44 +22,18 @@ from blockdot.vectors import Vector
 
 
 @dataclass(frozen=True)
-class ClassificationPass:
-    """The sums that metrics of a binary classifier are made of."""
+class MetricPass:
+    """The sums that a model's metrics are made of."""
 
     predictor: Predictor
+    outcome: Outcome
 
     @property
     def layout(self) -> Layout:
         return self.predictor.layout
 
-    def __call__(self, block: Block, w: Vector) -> ClassificationSums:
-        return ClassificationSums.of(targets(block), raw(self.predictor, block, w), block.sample_weight)
-
-
-@dataclass(frozen=True)
-class ModelPass:
-    """What passes share that need more of a model than its predictor."""
-
-    model: Model
-
-    @property
-    def layout(self) -> Layout:
-        return self.model.predictor.layout
-
-
-class MulticlassPass(ModelPass):
-    """The sums that metrics of a classifier of several classes are made of."""
-
-    def __call__(self, block: Block, w: Vector) -> MulticlassSums:
-        p = self.model.probabilities(raw(self.model.predictor, block, w))
-        return MulticlassSums.of(targets(block), p, block.sample_weight)
-
-
-class RegressionPass(ModelPass):
-    """The sums that metrics of a regression are made of."""
-
-    def __call__(self, block: Block, w: Vector) -> RegressionSums:
-        prediction = self.model.loss.predict(raw(self.model.predictor, block, w))
-        return RegressionSums.of(targets(block), prediction, block.sample_weight)
+    def __call__(self, block: Block, w: Vector) -> MetricSums:
+        return self.outcome.sums(targets(block), raw(self.predictor, block, w), block.sample_weight)
 
 
 @dataclass(frozen=True)
@@ -72,13 +47,20 @@ class DevianceSum:
         return DevianceSum(self.weight + other.weight, self.deviance + other.deviance)
 
 
-class DeviancePass(ModelPass):
+@dataclass(frozen=True)
+class DeviancePass:
     """The deviance of a GLM."""
 
+    loss: Any
+    predictor: Predictor
+
+    @property
+    def layout(self) -> Layout:
+        return self.predictor.layout
+
     def __call__(self, block: Block, w: Vector) -> DevianceSum:
-        loss: Any = self.model.loss
-        mean = loss.predict(raw(self.model.predictor, block, w))
-        return DevianceSum(block.weight, loss.deviance(targets(block), mean, weights(block)))
+        mean = self.loss.predict(raw(self.predictor, block, w))
+        return DevianceSum(block.weight, self.loss.deviance(targets(block), mean, weights(block)))
 
 
 @dataclass(frozen=True)
@@ -101,17 +83,15 @@ def evaluate(model: Model, data: Dataset, pool: Pool) -> Metrics:
     was not fitted with (block and row).
     """
     w = model.parameters(data)
-    if model.info.labels is None:
-        return _of_regression(model, data, pool, w)
+    if not model.is_classifier:
+        return _of_regression(model, model.outcome.judged(data), pool, w)
     if data.classes is not None and model.info.classes is not None and data.classes != model.info.classes:
         raise StoreError(
             f"{data.path or 'this data set'} has the classes {', '.join(data.classes)}, the model "
             f"{', '.join(model.info.classes)}; ingest the raw files with the model's feature spec"
         )
-    with data.encoded(model.info.labels).on(pool) as blocks:
-        if model.outputs is not None:
-            return blocks.sum(MulticlassPass(model), w).finish()
-        metrics = blocks.sum(ClassificationPass(model.predictor), w).finish()
+    with model.outcome.judged(data).on(pool) as blocks:
+        metrics = blocks.sum(MetricPass(model.predictor, model.outcome), w).finish()
     if not model.has_probabilities:
         del metrics["log_loss"]  # a score is no log odds
     return metrics
@@ -120,11 +100,12 @@ def evaluate(model: Model, data: Dataset, pool: Pool) -> Metrics:
 def _of_regression(model: Model, data: Dataset, pool: Pool, w: Vector) -> Metrics:
     with data.on(pool) as blocks:
         checked(data, blocks, model.loss)
-        sums = blocks.sum(RegressionPass(model), w)
+        sums = blocks.sum(MetricPass(model.predictor, model.outcome), w)
+        assert isinstance(sums, RegressionSums)
         metrics = sums.finish()
         if not callable(getattr(model.loss, "deviance", None)):
             return metrics
-        found = blocks.sum(DeviancePass(model), w)
+        found = blocks.sum(DeviancePass(model.loss, model.predictor), w)
         null = blocks.sum(NullDeviancePass(model.loss, sums.targets.mean))
     if found.weight > 0.0:
         metrics["deviance"] = found.deviance / found.weight

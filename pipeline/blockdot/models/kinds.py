@@ -24,7 +24,8 @@ from blockdot.objective.robust import (
 )
 
 Option: TypeAlias = float | int | str
-Targets = Literal["numbers", "two classes", "classes"]
+Targets = Literal["numbers", "two classes", "classes", "labels"]
+"""A number a row; one of two, or one of K classes a row; any of L labels a row."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ KINDS: dict[str, Kind] = {
     "squared-hinge": Kind(SquaredHinge, "two classes"),
     "softmax": Kind(Softmax, "classes", ("outputs",), has_probabilities=True),
     "one-vs-rest": Kind(BinaryCrossEntropy, "classes", ("outputs",), has_probabilities=True),
+    "multi-label": Kind(BinaryCrossEntropy, "labels", ("outputs",), has_probabilities=True),
 }
 
 

@@ -10,6 +10,10 @@ of positives and of negatives at each distinct score do, and they hold all that 
 a distinct score. Moments are merged by Chan, Golub & LeVeque (The American Statistician 37 (1983), eq. 2.1), without
 the cancellation of Σy² − (Σy)²/S.
 
+Of L labels a row: log loss is the sum over the labels, accuracy the share of rows with every label right (the subset
+accuracy), the Hamming loss the share of labels that are wrong, F1 = 2 TP/(2 TP + FP + FN). "micro" pools the labels of
+all rows, "macro" is the mean over those labels that have a value; rankings are kept for each label.
+
 What has no value (AUC of one class, R² of a constant y, anything of zero weight) is None, never a warning or an error.
 Rows that no metric can use (not finite, labels other than 0 and 1, negative weights) are a DataError.
 """
@@ -17,7 +21,9 @@ Rows that no metric can use (not finite, labels other than 0 and 1, negative wei
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +32,16 @@ from blockdot.errors import DataError
 from blockdot.vectors import Vector, inner
 
 Metrics = dict[str, float | None]
+
+
+class MetricSums(Protocol):
+    """What the metrics of some rows are made of."""
+
+    def __add__(self, other: Any, /) -> Self: ...
+
+    def finish(self) -> Metrics:
+        """The metrics of the rows that were added up."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,17 +62,22 @@ class Ranking:
         return cls._merge(z, weight * y, weight * (1.0 - y))
 
     def __add__(self, other: Ranking) -> Ranking:
-        return self._merge(
-            np.concatenate([self.scores, other.scores]),
-            np.concatenate([self.positive, other.positive]),
-            np.concatenate([self.negative, other.negative]),
+        return self.pooled([self, other])
+
+    @classmethod
+    def pooled(cls, parts: Sequence[Ranking]) -> Ranking:
+        """The ranking of the rows of all ``parts``."""
+        return cls._merge(
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.positive for part in parts]),
+            np.concatenate([part.negative for part in parts]),
         )
 
     @classmethod
     def _merge(cls, scores: Vector, positive: Vector, negative: Vector) -> Ranking:
         if scores.size == 0:
             return cls.empty()
-        order = np.argsort(scores, kind="stable")  # linear time for the two rising runs of a sum
+        order = np.argsort(scores, kind="stable")  # linear time for the rising runs of a sum
         ranked = scores[order]
         starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
         return cls(ranked[starts], np.add.reduceat(positive[order], starts), np.add.reduceat(negative[order], starts))
@@ -79,6 +100,11 @@ class Ranking:
         counts = positive > 0.0  # and so the precision's denominator is not zero either
         precision = found[counts] / (found + np.cumsum(negative))[counts]
         return inner(positive[counts], precision) / total
+
+    def confusion(self) -> Vector:
+        """The weights of true positives, false positives and false negatives, where a score above 0 predicts 1."""
+        above = self.scores > 0.0
+        return np.array([self.positive[above].sum(), self.negative[above].sum(), self.positive[~above].sum()])
 
 
 @dataclass(frozen=True)
@@ -197,6 +223,46 @@ class MulticlassSums:
 
 
 @dataclass(frozen=True)
+class MultilabelSums:
+    """The sums of each of L labels, as of two classes, and the weight of the rows with every label right."""
+
+    labels: tuple[ClassificationSums, ...]
+    exact: float
+
+    @classmethod
+    def of(cls, y: Vector, z: Vector, weight: Vector | None = None) -> MultilabelSums:
+        """The sums of one block: y (0 or 1) and raw scores z, (rows, L), weights (1 without)."""
+        s = np.ones(len(y)) if weight is None else weight
+        right = np.all((z > 0.0) == (y == 1.0), axis=1)
+        labels = (ClassificationSums.of(*columns, s) for columns in zip(y.T, z.T, strict=True))
+        return cls(tuple(labels), float(s[right].sum()))
+
+    def __add__(self, other: MultilabelSums) -> MultilabelSums:
+        added = (mine + theirs for mine, theirs in zip(self.labels, other.labels, strict=True))
+        return MultilabelSums(tuple(added), self.exact + other.exact)
+
+    def finish(self) -> Metrics:
+        """rows, weight, log_loss, accuracy, hamming_loss; of f1, roc_auc and average_precision, _micro and _macro."""
+        rows, weight = self.labels[0].rows, self.labels[0].weight
+        rankings = [label.ranking for label in self.labels]
+        confusions, pooled = [ranking.confusion() for ranking in rankings], Ranking.pooled(rankings)
+        wrong = sum(weight - label.correct for label in self.labels)
+        return {
+            "rows": rows,
+            "weight": weight,
+            "log_loss": _ratio(sum(label.loss for label in self.labels), weight),
+            "accuracy": _ratio(self.exact, weight),
+            "hamming_loss": _ratio(wrong, weight * len(self.labels)),
+            "f1_micro": _f1(np.sum(confusions, axis=0)),
+            "f1_macro": _mean(map(_f1, confusions)),
+            "roc_auc_micro": pooled.roc_auc(),
+            "roc_auc_macro": _mean(ranking.roc_auc() for ranking in rankings),
+            "average_precision_micro": pooled.average_precision(),
+            "average_precision_macro": _mean(ranking.average_precision() for ranking in rankings),
+        }
+
+
+@dataclass(frozen=True)
 class RegressionSums:
     """What RMSE, MAE and R² need of some rows."""
 
@@ -236,6 +302,17 @@ class RegressionSums:
             "mae": _ratio(self.absolute, self.targets.weight),
             "r2": None if unexplained is None else 1.0 - unexplained,
         }
+
+
+def _f1(confusion: Vector) -> float | None:
+    found, false, missed = confusion.tolist()
+    return _ratio(2.0 * found, 2.0 * found + false + missed)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean of those that there are."""
+    present = [value for value in values if value is not None]
+    return math.fsum(present) / len(present) if present else None
 
 
 def _ratio(numerator: float, denominator: float) -> float | None:

@@ -33,6 +33,7 @@ from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError, StoreError
 from blockdot.models.kinds import Option, kind_of, make_loss
+from blockdot.models.outcomes import Outcome, outcome_of
 from blockdot.objective.losses import Loss
 from blockdot.objective.passes import Raw
 from blockdot.objective.predictors import Linear
@@ -83,15 +84,16 @@ class ModelInfo(BaseModel):
     intercept: bool
     n_features: NonNegativeInt
     labels: tuple[float, ...] | None
-    """The values of y in a store that stand for 0, 1, …; None for regression."""
+    """The values of y in a store that stand for 0, 1, …, or the numbers of its columns; None for regression."""
     classes: tuple[str, ...] | None
     """Their names, where the raw labels were text."""
     target_mean: float
     """The weighted mean of y (of 0, 1, …) in the training data: what a constant prediction would be."""
     class_shares: tuple[float, ...] | None = None
-    """Each class's share of the weight of the training data; None for regression."""
+    """Each class's, or label's, share of the weight of the training data; None for regression."""
     constant: tuple[float, ...] | None = None
-    """The intercepts of the best model without features, where the rows have offsets; None where the means say it."""
+    """The intercepts of the best model without features, where there are offsets or labels that do not vary; None
+    where the means say it."""
     features: dict[str, Any] | None
     """How raw files become features; None for a model fitted to arrays."""
     fit: Fit
@@ -113,6 +115,11 @@ class Model:
     def loss(self) -> Loss:
         """The loss that the model was fitted with."""
         return make_loss(self.info.loss, self.info.options)
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """What z stands for."""
+        return outcome_of(self.info.loss, self.loss, self.info.labels, has_names=self.info.classes is not None)
 
     @property
     def outputs(self) -> int | None:
@@ -137,14 +144,27 @@ class Model:
         return self.info.labels is not None
 
     @property
+    def is_multilabel(self) -> bool:
+        """Whether a row can have any number of the labels."""
+        return kind_of(self.info.loss).targets == "labels"
+
+    @property
     def has_probabilities(self) -> bool:
         """Whether the model knows probabilities of its classes."""
         return self.is_classifier and kind_of(self.info.loss).has_probabilities
 
     @property
     def class_labels(self) -> NDArray[Any]:
-        """The classes, as names where the raw labels were text, otherwise as the numbers they were."""
-        return np.asarray(self.info.labels if self.info.classes is None else self.info.classes)
+        """The classes (or labels of a row), as names where the raw labels were text, otherwise as numbers."""
+        if self.info.classes is not None:
+            return np.asarray(self.info.classes)
+        return np.arange(self.outputs or 0) if self.is_multilabel else np.asarray(self.info.labels)
+
+    @property
+    def constant_labels(self) -> NDArray[Any]:
+        """Of a model of any number of labels a row, those that all training rows had, or none: they are constants."""
+        shares = np.asarray(self.info.class_shares if self.is_multilabel else (), np.float64)
+        return self.class_labels[(shares == 0.0) | (shares == 1.0)] if len(shares) else shares
 
     def dense_coef(self) -> Vector:
         """The coefficients of all ``n_features`` features, 0 for those that did not occur; (K, n_features) for K."""
@@ -174,14 +194,7 @@ class Model:
         """The model that predicts the training mean whatever the features are: what any model must beat."""
         info = self.info.model_copy(update={"intercept": True})
         shares = np.asarray(self.info.class_shares or (1.0 - self.info.target_mean, self.info.target_mean))
-        if info.constant is not None:
-            tail = np.array(info.constant)
-        elif self.outputs is not None:
-            tail = np.log(shares) if self.info.loss == "softmax" else np.log(shares) - np.log1p(-shares)
-        else:
-            at_mean = getattr(self.loss, "start_z", None)
-            mean = self.info.target_mean
-            tail = np.array([at_mean(mean) if callable(at_mean) else 2.0 * mean - 1.0 if self.is_classifier else mean])
+        tail = self.outcome.constant(info.target_mean, shares) if info.constant is None else np.array(info.constant)
         return Model(info, self.ids[:0], self.coef[:0], tail)
 
     def raw(self, data: Rows | Paths, pool: Pool | None = None, offset: ArrayLike | None = None) -> Vector:
@@ -210,41 +223,24 @@ class Model:
 
     def probabilities(self, z: Vector) -> Vector:
         """(n, K) probabilities of the classes at raw predictions z; DataError for a model that has none."""
-        if not self.is_classifier:
-            raise DataError("this model is a regression: it has no classes, and so no probabilities; use predict")
-        if not self.has_probabilities:
-            raise DataError(f"the loss {self.info.loss} knows scores and no probabilities; use decision_function")
-        p = self.loss.predict(z)
-        if z.ndim == 1:
-            return np.column_stack([1.0 - p, p])
-        total = np.sum(p, axis=1, keepdims=True)  # 1 for softmax; one-vs-rest is brought to 1
-        return p / np.where(total > 0.0, total, 1.0)
+        return self.outcome.probabilities(z)
 
     def log_probabilities(self, z: Vector) -> Vector:
         """(n, K) logarithms of the probabilities, finite wherever z is."""
-        if not self.has_probabilities:
-            return self.probabilities(z)  # says why not
-        if z.ndim == 1:
-            return np.column_stack([-np.logaddexp(0.0, z), -np.logaddexp(0.0, -z)])
-        log_p = z if self.info.loss == "softmax" else -np.logaddexp(0.0, -z)
-        top = np.max(log_p, axis=1, keepdims=True)
-        return np.asarray(log_p - top - np.log(np.sum(np.exp(log_p - top), axis=1, keepdims=True)))
+        return self.outcome.log_probabilities(z)
 
     def decide(self, z: Vector) -> NDArray[Any]:
-        """The class of each row, or the number that a regression expects, at raw predictions z."""
-        if not self.is_classifier:
-            return self.loss.predict(z)
-        labels = self.class_labels
-        return np.asarray(labels[(z > 0).astype(np.intp) if z.ndim == 1 else np.argmax(z, axis=1)])
+        """The class of each row, the number that a regression expects, or (n, L) which labels, at raw predictions z."""
+        return self.outcome.decide(z, self.class_labels)
 
     def predict_proba(self, data: Rows | Paths, pool: Pool | None = None) -> Vector:
-        """(n, K) probabilities of the classes; for classifiers."""
+        """(n, K) probabilities of the classes, which sum to 1, or of the labels, which do not; for classifiers."""
         if not self.is_classifier:
             return self.probabilities(np.empty(0))  # says why not
         return self.probabilities(self.raw(data, pool))
 
     def predict(self, data: Rows | Paths, pool: Pool | None = None) -> NDArray[Any]:
-        """The class of each row, or the number that a regression expects."""
+        """The class of each row, the number that a regression expects, or (n, L) of 0 and 1 for labels."""
         return self.decide(self.raw(data, pool))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:

@@ -118,6 +118,7 @@ def inspect(store: Path, as_json: bool) -> None:
         "features that occur": len(data.table),
         "weight": data.weight,
         "labels": data.labels,
+        "label columns": data.n_labels,
         "classes": data.classes,
         "files": data.files,
         "rows read": data.rows_read,
@@ -204,10 +205,11 @@ def _summary(run: Run, results: dict[str, Any]) -> str:
     lines = []
     if "evaluate" in results:
         columns: dict[str, dict[str, float | None]] = dict(sorted(results["evaluate"].items(), reverse=True))
-        lines.append(" ".join([f"{'metric':18}", *(f"{name:>12}" for name in columns)]))
+        width = max(18, *map(len, columns["test"]))
+        lines.append(" ".join([f"{'metric':{width}}", *(f"{name:>12}" for name in columns)]))
         for metric in columns["test"]:
             values = [columns[name][metric] for name in columns]
-            lines.append(" ".join([f"{metric:18}", *(_shown(value) for value in values)]))
+            lines.append(" ".join([f"{metric:{width}}", *(_shown(value) for value in values)]))
     directory = run.directory
     places = (directory.train, directory.test, directory.model, directory.metrics, directory.predictions, directory.log)
     return "\n".join(lines + [str(path) for path in places if path.exists()])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockdot.errors import DataError
-from blockdot.models.metrics import ClassificationSums, Moments, RegressionSums
+from blockdot.models.metrics import ClassificationSums, Moments, MultilabelSums, RegressionSums
 
 
 def close(value):
@@ -206,3 +206,72 @@ def test_what_is_handed_in_is_not_written_to():
 def test_rows_that_no_metric_can_use_are_refused(columns, words):
     with pytest.raises(DataError, match=words):
         ClassificationSums.of(*columns)
+
+
+def labelled_rows(seed, n=120, labels=4, decimals=1):
+    """Scores with ties, and for each label rows with it and without."""
+    rng = np.random.default_rng(seed)
+    z = np.round(rng.normal(size=(n, labels)) * 2 + np.linspace(-2, 1, labels), decimals)
+    y = (rng.random((n, labels)) < 1 / (1 + np.exp(-z))).astype(float)
+    y[:2] = [[0.0] * labels, [1.0] * labels]
+    weight = rng.integers(0, 4, n).astype(float)
+    weight[:2] = 1.0
+    return y, z, weight
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_labels_equal_scikit_learn(seed, weighted):
+    y, z, weight = labelled_rows(seed)
+    weight = weight if weighted else None
+    s = np.ones(len(y)) if weight is None else weight
+    answer, p = (z > 0).astype(int), 1 / (1 + np.exp(-z))
+    expected = {
+        "rows": len(y),
+        "weight": s.sum(),
+        "log_loss": sum(peer.log_loss(y[:, c], p[:, c], sample_weight=weight) for c in range(4)),
+        "accuracy": peer.accuracy_score(y, answer, sample_weight=weight),
+        "hamming_loss": peer.hamming_loss(y, answer, sample_weight=weight),
+    }
+    for average in ("micro", "macro"):
+        expected |= {
+            f"f1_{average}": peer.f1_score(y, answer, average=average, sample_weight=weight),
+            f"roc_auc_{average}": peer.roc_auc_score(y, z, average=average, sample_weight=weight),
+            f"average_precision_{average}": peer.average_precision_score(y, z, average=average, sample_weight=weight),
+        }
+    assert_same(MultilabelSums.of(y, z, weight).finish(), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.lists(st.integers(0, 40), max_size=5))
+def test_any_cut_of_labels_equals_the_whole_and_weights_are_repeated_rows(seed, n, cuts):
+    y, z, weight = (column[:n] for column in labelled_rows(seed, n=max(n, 2)))
+    whole = MultilabelSums.of(y, z, weight).finish()
+    assert_same(summed(MultilabelSums, (y, z, weight), sorted(min(cut, n) for cut in cuts)), whole)
+    times = weight.astype(int)
+    repeated = MultilabelSums.of(np.repeat(y, times, axis=0), np.repeat(z, times, axis=0)).finish()
+    assert repeated.pop("rows") == times.sum()
+    whole.pop("rows")
+    assert_same(repeated, whole)
+
+
+def test_a_mean_over_labels_is_over_those_that_have_a_value():
+    y = np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
+    z = np.array([[-1.0, 1.0, -2.0], [-2.0, 2.0, -1.0], [-3.0, 3.0, -3.0]])
+    found = MultilabelSums.of(y, z).finish()
+    assert found["roc_auc_macro"] == 1.0  # of the last label: the others have one kind of rows only
+    assert found["average_precision_macro"] == 1.0  # of the last two
+    assert found["f1_macro"] == 0.5 == peer.f1_score(y, z > 0, average="macro", zero_division=np.nan)
+    none = MultilabelSums.of(np.zeros((2, 2)), -np.ones((2, 2))).finish()
+    for name in ("f1", "roc_auc", "average_precision"):
+        assert none[f"{name}_macro"] is None
+        assert none[f"{name}_micro"] is None
+    assert none["accuracy"] == 1.0
+    assert none["hamming_loss"] == 0.0
+    nothing = MultilabelSums.of(y, z, np.zeros(3)).finish()
+    assert {value for name, value in nothing.items() if name not in ("rows", "weight")} == {None}
+
+
+def test_labels_other_than_0_and_1_are_no_labels():
+    with pytest.raises(DataError, match=r"labels must be 0 or 1, but y has 2.0 in row 1"):
+        MultilabelSums.of(np.array([[0.0, 1.0], [1.0, 2.0]]), np.zeros((2, 2)))

@@ -51,6 +51,8 @@ def rows(loss, seed=0):
     match KINDS[loss].targets:
         case "classes":
             y = np.digitize(z, [-0.5, 0.5]).astype(float)
+        case "labels":
+            y = (z[:, np.newaxis] > [-0.5, 0.1, 0.9]).astype(float)
         case "two classes":
             y = (z > 0).astype(float)
         case _ if loss == "binomial":
@@ -113,7 +115,7 @@ def refusal(loss, penalty, solver):
         return "group lasso"
     if solver == "newton-cholesky" and penalty == "none" and "smoothing" in KINDS[loss].options:
         return "pieces without curvature"
-    if solver == "newton-cholesky" and KINDS[loss].targets == "classes":
+    if solver == "newton-cholesky" and "outputs" in KINDS[loss].options:
         return "several outputs"
     return None
 
@@ -123,7 +125,7 @@ def refusal(loss, penalty, solver):
 def test_the_conditions_of_optimality_hold_or_the_pair_is_refused(loss_name, penalty):
     X, y, s, o = rows(loss_name)
     options = dict(OPTIONS.get(loss_name, {}))
-    loss = make_loss(loss_name, options | ({"outputs": 3} if KINDS[loss_name].targets == "classes" else {}))
+    loss = make_loss(loss_name, options | ({"outputs": 3} if "outputs" in KINDS[loss_name].options else {}))
     for (way, settings), solver in itertools.product(WAYS.items(), ("auto", *SMOOTH, *PROXIMAL)):
         if solver == "gradient-descent" and penalty == "none":
             continue  # it gets there, in ten thousand steps

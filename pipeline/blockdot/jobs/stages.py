@@ -185,12 +185,16 @@ class Run:
             self._fit_model(train)
             made = self._fitted()
             self.directory.write_receipt("fit", key, made)
-        record = load_model(self.directory.model).info.fit
+        model = load_model(self.directory.model)
+        record = model.info.fit
         known = record.gap_bound is not None and record.gap_bound < abs(record.value)  # else it says nothing
         bound = f", at most {record.gap_bound:.2g} above the minimum" if known else ""
         if self.job.model.is_path:
             self.reporter.say(f"fit: cross-validation chose alpha = {record.alpha:.6g}")
         self.reporter.say(f"fit: {record.solver} {record.message}; objective {record.value:.10g}{bound}")
+        if len(model.constant_labels):
+            names = ", ".join(map(str, model.constant_labels))
+            self.reporter.say(f"fit: every row has these labels, or none has, and a constant predicts them: {names}")
         if self.strict and record.status != "converged":
             raise NotConvergedError(
                 f"the fit did not converge: {record.message}; raise solver.max_iter, or loosen solver.tol"

@@ -5,6 +5,7 @@ The parameters that all have are described in :class:`blockdot.models.estimator.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.errors import SpecError
@@ -34,7 +36,7 @@ class Classifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
 
     Attributes
     ----------
-    classes_ : array (K,);  coef_ : array (1, n_features) for two classes, else (K, n_features);
+    classes_ : array (K,), for labels 0 … L−1;  coef_ : array (1, n_features) for two classes, else (K, n_features);
     intercept_ : array (1,) or (K,);  n_iter_ : int;  model_ : Model, which can be saved
     """
 
@@ -58,6 +60,14 @@ class Classifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         super().fit(X, y, sample_weight, offset)
         if isinstance(X, Dataset):
             self.classes_ = self.model_.class_labels
+        constant = self.model_.constant_labels
+        if len(constant):
+            warnings.warn(
+                f"{type(self).__name__}: every training row has these labels, or none has: "
+                f"{', '.join(map(str, constant))}; there is nothing to learn about them, and a constant predicts them",
+                UserWarning,
+                stacklevel=2,
+            )
         return self
 
     @property
@@ -69,24 +79,33 @@ class Classifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         return np.atleast_2d(coef)
 
     def decision_function(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
-        """(n,) raw predictions z, above 0 for the second class; (n, K) of several classes."""
+        """(n,) raw predictions z, above 0 for the second class; (n, K) of several classes or labels."""
         return self._raw(X, offset)
 
     def predict(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[Any]:
-        """(n,) the class of each row."""
+        """(n,) the class of each row; (n, L) of 0 and 1 where a row can have any number of L labels."""
         z = self._raw(X, offset)
-        classes: NDArray[Any] = self.classes_
-        return np.asarray(classes[(z > 0).astype(np.intp) if z.ndim == 1 else np.argmax(z, axis=1)])
+        return self.model_.outcome.decide(z, self.classes_)
 
     def score(self, X: Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Accuracy, on a Dataset or on a matrix with y."""
+        """Accuracy, on a Dataset or on a matrix with y; of labels the share of rows with every label right."""
         if isinstance(X, Dataset):
             return self._metric("accuracy", X)
         return float(super().score(X, y, sample_weight))
 
     def _encode(self, y: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y.toarray() if hasattr(y, "toarray") else y, warn=True)
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y", raise_unknown=True)
+        if kind == "multilabel-indicator" and self._multi_label:
+            self.classes_ = np.arange(y.shape[1])
+            return y, None
+        if kind.endswith("multioutput"):
+            raise ValueError(
+                f"y has the shape {y.shape} and values other than two: needed one class a row, (n,), or a column of 0 "
+                "and 1 for each label"
+            )
         if kind != "binary" and not self._several:
             raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
         self.classes_, places = np.unique(y, return_inverse=True)
@@ -99,6 +118,7 @@ class Classifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = self._several
+        tags.classifier_tags.multi_label = self._multi_label
         return tags
 
 
@@ -106,7 +126,7 @@ class Probabilistic(Classifier):
     """A classifier that knows probabilities."""
 
     def predict_proba(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
-        """(n, K) probabilities of ``classes_``; each row sums to 1."""
+        """(n, K) probabilities of ``classes_``; each row sums to 1, but for labels, each of which is there or not."""
         z = self._raw(X, offset)
         return self.model_.probabilities(z)
 
@@ -120,6 +140,10 @@ class Probabilistic(Classifier):
 class LogisticRegression(Probabilistic, OnePenalty):
     """Logistic regression: log(1 + eᶻ) − y z of two classes; of more the softmax, or one against the rest.
 
+    Where y is (n, L) of 0 and 1, dense or sparse, a row has any number of L labels: each is fitted as two classes, all
+    in the same passes, with the same ``alpha``. A label that every row has, or none, is predicted by the constant
+    probability (P + ½)/(S + 1), P being the weight of the rows that have it, and S that of all.
+
     Parameters
     ----------
     multi_class : {"softmax", "one-vs-rest"}
@@ -127,6 +151,8 @@ class LogisticRegression(Probabilistic, OnePenalty):
     """
 
     multi_class: str = "softmax"
+
+    _multi_label: ClassVar[bool] = True
 
     def _loss(self) -> tuple[str, Mapping[str, Option]]:
         return "logistic", {}

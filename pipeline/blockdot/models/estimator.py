@@ -98,6 +98,8 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
 
     _numeric: ClassVar[bool] = True
     """Whether y holds numbers (and not classes)."""
+    _multi_label: ClassVar[bool] = False
+    """Whether y can have a column for each label."""
 
     def _loss(self) -> tuple[str, Mapping[str, Option]]:
         """The name of the loss, and its options."""
@@ -212,7 +214,13 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             )
         X, y, sample_weight, offset = gathered(*with_columns(X, y, sample_weight, offset))
         matrix, target = validate_data(
-            self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], y_numeric=self._numeric
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            y_numeric=self._numeric,
+            multi_output=self._multi_label,
         )
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, matrix, dtype=np.float64)

@@ -23,13 +23,14 @@ from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
 from blockdot.models.continuation import minimized
 from blockdot.models.journal import Callback, Journal
-from blockdot.models.kinds import make_loss
+from blockdot.models.kinds import kind_of, make_loss
 from blockdot.models.model import Fit, Model, ModelInfo
-from blockdot.models.null_model import null_parameters
+from blockdot.models.null_model import by_means, null_parameters
 from blockdot.models.recipe import AnySolver, Recipe
-from blockdot.models.targets import Tally, class_factors, class_labels, tally
+from blockdot.models.targets import Tally, class_factors, class_labels, smoothed, tally
 from blockdot.objective.losses import Loss, Squared
 from blockdot.objective.objective import Objective
+from blockdot.objective.passes import is_coupled
 from blockdot.objective.penalties import L2, Penalty
 from blockdot.objective.predictors import Linear
 from blockdot.objective.scaling import AsIs, standardized
@@ -98,19 +99,22 @@ def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks,
     loss = make_loss(recipe.loss, recipe.options)
     with _encoded(data, recipe, labels, pool).on(pool) as blocks:
         found = tally(data, blocks, loss, 0 if labels is None else len(labels))
-        constant = None
-        if found.has_offset:  # else the means say it
-            plain = Objective(loss, Linear(True, getattr(loss, "outputs", None)), L2(0.0), blocks)
-            constant = tuple(null_parameters(plain, found)[-plain.layout.tail :].tolist())
-        yield blocks, Settled(data, recipe, labels, found, constant)
+        with smoothed(blocks, found) as finite:
+            constant = None
+            if found.has_offset or np.any(found.is_constant):  # else the means say it
+                plain = Objective(loss, Linear(True, getattr(loss, "outputs", None)), L2(0.0), finite)
+                constant = tuple(null_parameters(plain, found)[-plain.layout.tail :].tolist())
+            yield finite if recipe.fit_intercept else blocks, Settled(data, recipe, labels, found, constant)
 
 
 def _by_classes(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...] | None]:
-    """The recipe with the loss that the number of classes asks for, and the labels."""
-    if recipe.loss == "logistic" and data.labels is not None and len(data.labels) > 2:
+    """The recipe with the loss that the classes (or labels) of the data ask for, and the labels."""
+    if recipe.loss == "logistic" and data.n_labels is not None:
+        recipe = replace(recipe, loss="multi-label")
+    elif recipe.loss == "logistic" and data.labels is not None and len(data.labels) > 2:
         recipe = replace(recipe, loss=recipe.multi_class)
     labels = class_labels(data, recipe.loss)
-    if recipe.loss in ("softmax", "one-vs-rest"):
+    if "outputs" in kind_of(recipe.loss).options:
         assert labels is not None
         recipe = replace(recipe, options={**recipe.options, "outputs": len(labels)})
     return recipe, labels
@@ -118,6 +122,13 @@ def _by_classes(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...
 
 def _encoded(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, pool: Pool) -> Dataset:
     if labels is None:
+        return data
+    if data.n_labels is not None:
+        if recipe.class_weight is not None:
+            raise SpecError(
+                "class_weight goes with classes that exclude each other: a row with several labels would have several "
+                "weights; leave it out, or weigh the rows by sample_weight"
+            )
         return data
     encoded = data.encoded(labels)
     if recipe.class_weight is None:
@@ -158,12 +169,12 @@ class _Problem:
         all ones if all of y were unexplained.
         """
         objective = self.objective
-        origin = self._constant(found, journal)
-        floor = self._score_scale(found)
-        if model is None and floor is None:
+        origin, floor = self._constant(found, journal), self._score_scale(found)
+        reference = objective.zeros() if floor is None else origin
+        if model is None and not np.any(origin != reference) and floor is None:
             return origin, None
-        _, gradient = objective.value_and_grad(origin)
-        residual = gradient if objective.term is None else objective.term.residual(origin, gradient)
+        _, gradient = objective.value_and_grad(reference)
+        residual = gradient if objective.term is None else objective.term.residual(reference, gradient)
         scale = max(norm(residual), floor or 0.0)
         w0 = origin if model is None else objective.scaling.inward(self._parameters(model), objective.layout)
         return w0, scale if 0.0 < scale < math.inf else None
@@ -189,9 +200,17 @@ class _Problem:
         return np.concatenate([w[: size - tail], model.tail if tail and len(model.tail) else np.zeros(tail)])
 
     def _constant(self, found: Tally, journal: Journal) -> Vector:
-        """w = 0, with the best intercept for a GLM; rows outside of the loss's domain are left by a first guess."""
+        """w = 0, with the best intercept for a GLM; rows outside of the loss's domain are left by a first guess.
+
+        Separate outputs have their best intercepts, too: those of rare labels are far from 0, and Newton steps on the
+        logistic loss come down to them by about 1 each.
+        """
         objective, loss = self.objective, self.objective.loss
         origin = objective.zeros()
+        if self.recipe.fit_intercept and objective.layout.width > 1 and not is_coupled(loss):
+            means = by_means(loss, found)
+            assert means is not None
+            origin[-len(means) :] = means
         if callable(getattr(loss, "targets_start", None)):
             if self.recipe.fit_intercept:
                 origin[-1] = loss.start_z(found.mean)  # type: ignore[attr-defined]

@@ -24,12 +24,15 @@ _LEAVES_NOTHING = 1e300
 
 
 def by_means(loss: Loss, found: Tally) -> Vector | None:
-    """The intercepts, one or K, by the mean of y or the shares of its classes; None where they do not say them."""
+    """The intercepts, one or K, by the mean of y or the shares of its classes; None where they do not say them.
+
+    They are finite, also of labels that every row has, or none (:func:`blockdot.models.targets.smoothed`).
+    """
     at_mean = getattr(loss, "start_z", None)
     if not callable(at_mean):
         return None
     several = getattr(loss, "outputs", None) is not None
-    return np.atleast_1d(np.asarray(at_mean(np.array(found.shares) if several else found.mean), np.float64))
+    return np.atleast_1d(np.asarray(at_mean(found.smoothed_shares if several else found.mean), np.float64))
 
 
 def null_parameters(objective: Objective, found: Tally, penalised: Vector | None = None) -> Vector:

@@ -187,7 +187,8 @@ class Classes(_OneClass):
 
     def constant(self, mean: float, shares: Vector) -> Vector:  # noqa: ARG002
         """The logarithms of the shares, or their log odds."""
-        return np.log(shares) if is_coupled(self.loss) else np.log(shares) - np.log1p(-shares)
+        loss: Any = self.loss
+        return np.asarray(loss.start_z(shares))
 
     def sums(self, y: Vector, z: Vector, weight: Vector | None) -> MulticlassSums:
         """By the probabilities."""
@@ -219,7 +220,8 @@ class Labels:
 
     def constant(self, mean: float, shares: Vector) -> Vector:  # noqa: ARG002
         """The log odds of the shares."""
-        return np.log(shares) - np.log1p(-shares)
+        loss: Any = self.loss
+        return np.asarray(loss.start_z(shares))
 
     def judged(self, data: Dataset) -> Dataset:
         """A column for each of the labels."""

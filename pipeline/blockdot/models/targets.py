@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
-from blockdot.blocks.sums import Blocks
+from blockdot.blocks.sums import Blocks, Source
 from blockdot.errors import DataError, SpecError
 from blockdot.ingest.rows import LINE_BITS
 from blockdot.models.kinds import kind_of
@@ -36,12 +37,17 @@ class Misfit(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Σ s, Σ s y and Σ s y², Σ s of each class, whether there are offsets, and the first target that is wrong."""
+    """Σ s, Σ s y and Σ s y², whether there are offsets, and the first target that is wrong.
+
+    ``classes`` and ``others`` are Σ s of the rows of each class (with each label), and of the other rows; empty for
+    numbers. Of a row with L labels y is the mean over them.
+    """
 
     weight: float
     total: float
     squares: float
     classes: Vector
+    others: Vector
     has_offset: bool
     fault: Misfit | None
 
@@ -51,6 +57,7 @@ class Tally:
             self.total + other.total,
             self.squares + other.squares,
             self.classes + other.classes,
+            self.others + other.others,
             self.has_offset or other.has_offset,
             self.fault or other.fault,
         )
@@ -67,8 +74,22 @@ class Tally:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Each class's share of the weight."""
-        return tuple((self.classes / self.weight).tolist())
+        """Each class's, or label's, share of the weight: 0 or 1 exactly where no row has it, or every one."""
+        return tuple((self.classes / (self.classes + self.others)).tolist())
+
+    @property
+    def is_constant(self) -> NDArray[np.bool_]:
+        """Of each class or label, whether no row has it, or every one."""
+        return np.asarray((self.classes == 0.0) | (self.others == 0.0))
+
+    @property
+    def smoothed_shares(self) -> Vector:
+        """The shares; of a label that no row has, or every one, (P + ½)/(S + 1), P being the weight of its rows.
+
+        Krichevsky & Trofimov, *IEEE Trans. Inf. Theory* 27 (1981).
+        """
+        more = np.where(self.is_constant, 0.5, 0.0)
+        return np.asarray((self.classes + more) / (self.classes + self.others + 2.0 * more))
 
 
 @dataclass(frozen=True)
@@ -81,20 +102,28 @@ class TallyPass:
 
     def __call__(self, block: Block) -> Tally:
         y = targets(block)
-        s = np.broadcast_to(np.asarray(weights(block), np.float64), y.shape)
+        s = np.broadcast_to(np.asarray(weights(block), np.float64), (block.n_rows,))
         check = getattr(self.loss, "check", None)
         fault = check(y) if callable(check) else None
-        classes = np.zeros(0)
-        if self.n_classes:
-            classes = np.asarray(np.bincount(y.astype(np.intp), s, self.n_classes), np.float64)
+        columns = y.reshape(block.n_rows, block.n_labels or 1)
+        classes, others = self._classes(y, s)
         return Tally(
             block.weight,
-            float(np.sum(s * y)),
-            float(np.sum(s * y**2)),
+            float(np.sum(s * np.mean(columns, axis=1))),
+            float(np.sum(s * np.mean(columns**2, axis=1))),
             classes,
+            others,
             has_offset=block.offset is not None,
             fault=None if fault is None else Misfit.of(fault, block),
         )
+
+    def _classes(self, y: Vector, s: Vector) -> tuple[Vector, Vector]:
+        if y.ndim == 2:
+            return np.einsum("i,ic->c", s, y), np.einsum("i,ic->c", s, 1.0 - y)
+        if not self.n_classes:
+            return np.zeros(0), np.zeros(0)
+        classes = np.asarray(np.bincount(y.astype(np.intp), s, self.n_classes), np.float64)
+        return classes, np.where(np.eye(self.n_classes, dtype=bool), 0.0, classes).sum(axis=1)
 
 
 def checked(data: Dataset, blocks: Blocks, loss: Loss, n_classes: int = 0) -> Tally:
@@ -102,8 +131,16 @@ def checked(data: Dataset, blocks: Blocks, loss: Loss, n_classes: int = 0) -> Ta
     found = blocks.sum(TallyPass(loss, n_classes))
     if found.fault is not None:
         fault, row = found.fault
-        raise DataError(f"{_place(data, row)}: the target is {fault.found:g}; {fault.needed}: mend or drop the row")
+        place, of = _place(data, row), ""
+        if data.n_labels is not None:
+            of = f" of the label {label_names(data)[fault.place[1]]}"
+        raise DataError(f"{place}: the target{of} is {fault.found:g}; {fault.needed}: mend or drop the row")
     return found
+
+
+def label_names(data: Dataset) -> tuple[Any, ...]:
+    """What the columns of y are called: by the names of the labels, or by their numbers."""
+    return tuple(range(data.n_labels or 0)) if data.classes is None else data.classes
 
 
 def _place(data: Dataset, row_id: int | None) -> str:
@@ -115,23 +152,77 @@ def _place(data: Dataset, row_id: int | None) -> str:
 
 
 def tally(data: Dataset, blocks: Blocks, loss: Loss, n_classes: int) -> Tally:
-    """What :func:`checked` gives; DataError, too, for rows without weight, and for a class without."""
+    """What :func:`checked` gives; DataError, too, for rows without weight, and for a class without.
+
+    A label, unlike a class, may be one that no row has: see :func:`smoothed`.
+    """
     found = checked(data, blocks, loss, n_classes)
     where = data.path or "y"
     if not found.weight > 0:
         raise DataError(f"{where}: the weights of all rows add up to {found.weight:g}; needed more than 0")
-    if n_classes and np.count_nonzero(found.classes) < n_classes:
+    if data.n_labels is None and np.count_nonzero(found.classes) < n_classes:
         raise DataError(f"{where}: all the weight lies on one class; needed rows of both that count" if n_classes == 2
                         else f"{where}: a class has no weight; needed rows of every class that count")  # fmt: skip
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class SmoothedSource:
+    """The blocks of ``source`` with a share in the place of 0 and 1 in the ``columns`` of y."""
+
+    source: Source
+    columns: NDArray[np.intp]
+    shares: Vector
+
+    @property
+    def n_blocks(self) -> int:
+        return self.source.n_blocks
+
+    @property
+    def n_features(self) -> int:
+        return self.source.n_features
+
+    def block(self, index: int) -> Block:
+        """Block ``index``."""
+        block = self.source.block(index)
+        y = targets(block).copy()
+        y[:, self.columns] = self.shares
+        return replace(block, y=y)
+
+
+@contextmanager
+def smoothed(blocks: Blocks, found: Tally) -> Iterator[Blocks]:
+    """The blocks, with the share (P + ½)/(S + 1) for y of each label that no row has, or every one.
+
+    The best intercept of such a label is infinite. With this share it is the log odds of the share, and the best w is
+    the least of the penalty: the label is predicted by a constant that half a row of the other kind would move.
+    """
+    columns = np.flatnonzero(found.is_constant)
+    if not columns.size:
+        yield blocks
+        return
+    with Blocks(SmoothedSource(blocks.source, columns, found.smoothed_shares[columns]), blocks.pool) as view:
+        yield view
+
+
 def class_labels(data: Dataset, loss: str) -> tuple[float, ...] | None:
     """The labels that a classifier with that loss tells apart, ascending; None for a regression.
 
-    Raises DataError for text labels in a regression, one class only, and more than two where two are needed.
+    Where a row can have any number of labels, they are the numbers of the columns of y.
+
+    Raises DataError for targets of another kind than the loss needs, text labels in a regression, one class only, and
+    more than two where two are needed.
     """
     where, kind = data.path or "y", kind_of(loss)
+    if kind.targets == "labels":
+        if data.n_labels is None:
+            raise DataError(f"{where} has one target a row; the loss {loss} needs a column of 0 and 1 for each label")
+        return tuple(float(column) for column in range(data.n_labels))
+    if data.n_labels is not None:
+        raise DataError(
+            f"{where} has {data.n_labels} label columns; the loss {loss} needs one target a row: fit a logistic model, "
+            "or one column at a time"
+        )
     if kind.targets == "numbers":
         if data.classes is not None:
             raise DataError(

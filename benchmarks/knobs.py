@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import scipy.sparse as sp
 
 import blockdot as bd
 from benchmarks.clicklog import clicklog
@@ -144,7 +145,32 @@ def l1_paths(rows: int = 200_000) -> None:
     continuation._WEAKER = before
 
 
+def label_starts(rows: int = 20_000, features: int = 3000) -> None:
+    """Labels that each so many rows have: passes from w = 0, and from the log odds."""
+    from dataclasses import replace
+
+    from blockdot.models.fit import fit
+    from blockdot.models.recipe import Recipe
+
+    rng = np.random.default_rng(0)
+    X = sp.random_array((rows, features), density=0.01, rng=rng, format="csr")
+    X.data[:] = 1.0
+    print("\n## labels, share of the rows, alpha: passes from 0, from the log odds")
+    for labels, share in ((5, 0.3), (20, 0.02), (50, 0.003)):
+        z = X @ rng.normal(0.0, 0.7, (features, labels))
+        odds = 3.0 * (z - np.quantile(z, 1.0 - share, axis=0))
+        data = bd.Dataset.from_arrays(X, rng.random(z.shape) < 1.0 / (1.0 + np.exp(-odds)))
+        for alpha in (1.0 / rows, 1e-3):
+            recipe = Recipe("logistic", alpha=alpha, max_iter=1000)
+            model, result = fit(data, recipe, bd.ThreadPool())
+            zero = replace(model, coef=0.0 * model.coef, tail=0.0 * model.tail)
+            from_zero = fit(data, recipe, bd.ThreadPool(), start=zero)[1].evaluations
+            print(f"{labels:4} {share:6g} {alpha:8g} {from_zero:5} {result.evaluations:5}", flush=True)
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["l1"]:
         sys.exit(l1_paths())
+    if sys.argv[1:] == ["labels"]:
+        sys.exit(label_starts())
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)

@@ -7,6 +7,7 @@ import sklearn.metrics as peer
 from distributed import Client, LocalCluster
 from sklearn.exceptions import DataConversionWarning
 from sklearn.linear_model import LogisticRegression as SklearnLogistic
+from sklearn.model_selection import KFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils import get_tags
@@ -79,7 +80,7 @@ def test_scikit_learn_knows_what_it_takes():
     mine, other = get_tags(bd.LogisticRegression()), get_tags(MLPClassifier())
     assert mine.classifier_tags.multi_label is other.classifier_tags.multi_label is True
     assert not get_tags(bd.LinearSVC()).classifier_tags.multi_label
-    assert not get_tags(bd.LogisticRegressionCV()).classifier_tags.multi_label
+    assert get_tags(bd.LogisticRegressionCV()).classifier_tags.multi_label
 
 
 def test_a_dataset_and_its_store_equal_the_arrays(tmp_path):
@@ -218,6 +219,28 @@ def test_metrics_of_a_model_are_those_of_scikit_learn():
     assert constant["log_loss"] > found["log_loss"]
 
 
+@pytest.mark.parametrize("settings", [{}, {"l1_ratio": 1.0, "standardize": True}], ids=str)
+def test_one_penalty_for_all_labels_is_chosen_by_cross_validation(settings):
+    """A fold has the models of its training rows, judged by their log loss on its own, summed over the labels."""
+    X, Y, s, _ = rows()
+    s = s + 1.0
+    alphas, folds = [0.1, 0.03, 0.01], list(KFold(3, shuffle=True, random_state=0).split(X))
+    est = bd.LogisticRegressionCV(alphas=alphas, cv=folds, tol=1e-10, max_iter=2000, **settings).fit(X, Y, s)
+    expected = np.empty((3, 3))
+    for a, alpha in enumerate(alphas):
+        for m, (train, test) in enumerate(folds):
+            one = tight(alpha=alpha, **settings).fit(X[train], Y[train], s[train])
+            judged = bd.evaluate(one.model_, bd.Dataset.from_arrays(X[test], Y[test], s[test]), POOL)
+            expected[a, m] = judged["log_loss"]
+    np.testing.assert_allclose(est.loss_path_, expected, rtol=1e-7)
+    weights = [s[test].sum() for _, test in folds]
+    assert est.alpha_ == alphas[int(np.argmin(np.average(expected, axis=1, weights=weights)))]
+    whole = tight(alpha=est.alpha_, **settings).fit(X, Y, s)
+    np.testing.assert_allclose(est.coef_, whole.coef_, atol=1e-7)
+    assert est.coef_path_.shape == (3, 4, 7)
+    assert np.array_equal(est.predict(X), whole.predict(X))
+
+
 def test_what_does_not_fit_is_refused_in_words():
     X, Y, _, _ = rows()
     with pytest.raises(DataError, match=r"y\[0, 0\] is -1; needed 0 or 1"):
@@ -237,8 +260,8 @@ def test_what_does_not_fit_is_refused_in_words():
         bd.LinearSVC().fit(data)
     with pytest.raises(DataError, match="the loss squared needs one target a row"):
         bd.LinearRegression().fit(data)
-    with pytest.raises(SpecError, match="cross-validate it with scikit-learn's GridSearchCV"):
-        bd.LogisticRegressionCV().fit(data)
+    with pytest.raises(DataError, match=r"fold \d .* leaves no row with the label 1 to learn from: use fewer folds"):
+        bd.LogisticRegressionCV(cv=2, n_alphas=2).fit(X, np.column_stack([Y[:, 0], np.arange(260) == 7]))
     with pytest.raises(DataError, match="y has one target a row; the loss multi-label needs a column of 0 and 1"):
         fit(bd.Dataset.from_arrays(X, Y[:, 0]), Recipe("multi-label"), POOL)
     model = tight().fit(data).model_

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -100,7 +100,7 @@ def _masks(splits: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]], n: int) 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LogisticRegressionCV(Probabilistic, CrossValidated):
-    """Logistic regression of any number of classes, α by cross-validation: one α for all classes.
+    """Logistic regression of any number of classes, or of labels (y (n, L)), α by cross-validation: one α for all.
 
     Parameters
     ----------
@@ -109,6 +109,8 @@ class LogisticRegressionCV(Probabilistic, CrossValidated):
     """
 
     multi_class: str = "softmax"
+
+    _multi_label: ClassVar[bool] = True
 
     def _loss(self) -> tuple[str, Mapping[str, Option]]:
         return "logistic", {}

@@ -34,7 +34,8 @@ class Sums:
 class FoldWeights:
     """(C, M) Σ s of the rows that each model is fitted to, of each of ``n_classes`` classes.
 
-    C = 1 where there are no classes. The last of the M models is fitted to all rows.
+    C = 1 where there are no classes, and 2 L for rows with any number of L labels: those with each of the labels, then
+    those without each. The last of the M models is fitted to all rows.
     """
 
     folds: Folds
@@ -45,7 +46,10 @@ class FoldWeights:
         s = fold_weights(block, self.folds)
         if not self.n_classes:
             return Sums(np.sum(s, axis=0, keepdims=True))
-        place = targets(block).astype(np.intp)
+        y = targets(block)
+        if y.ndim == 2:
+            return Sums(np.concatenate([np.einsum("ic,im->cm", y, s), np.einsum("ic,im->cm", 1.0 - y, s)]))
+        place = y.astype(np.intp)
         return Sums(np.stack([np.bincount(place, column, self.n_classes) for column in s.T], axis=1))
 
 

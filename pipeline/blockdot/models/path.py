@@ -115,7 +115,8 @@ def fit_path(
     ``journal``: what an earlier call of this fit has done, which is not done again.
     ``rule``: "best", or "1se" for the largest α whose loss is within one standard error of the least.
 
-    Raises DataError for a fold without rows, and for one that leaves no row of a class to learn from.
+    Raises DataError for a fold without rows, and for one that leaves no row of a class (with or without a label) to
+    learn from.
     """
     if rule not in ("best", "1se"):
         raise SpecError(f"rule is {rule!r}; needed 'best' or '1se'")
@@ -299,16 +300,19 @@ def _walking(case: Settled, blocks: Blocks, folds: Folds) -> Iterator[_Walk]:
 
 def _weights(case: Settled, blocks: Blocks, folds: Folds) -> Vector:
     """(M,) Σ s of the rows that each model is fitted to; DataError for a fold that leaves too little."""
-    labels = case.labels or ()
+    data, labels = case.data, case.labels or ()
     sums = blocks.sum(FoldWeights(folds, len(labels))).values
+    names = [f"{label:g}" for label in labels] if data.classes is None else list(data.classes)
+    needed = [f"of the class {name}" for name in names]
+    if data.n_labels is not None:
+        needed = [f"{how} the label {name}" for how in ("with", "without") for name in names]
     missing = np.argwhere(sums[:, :-1] == 0.0)
     if len(missing):
-        label, fold = missing[0].tolist()
-        names = case.data.classes or [f"{label:g}" for label in labels]
-        what = f"no row of the class {names[label]}" if labels else "no rows"
-        found = f"n_samples = {case.data.n_rows}, n_features = {case.data.n_features}"
+        place, fold = missing[0].tolist()
+        what = f"no row {needed[place]}" if needed else "no rows"
+        found = f"n_samples = {data.n_rows}, n_features = {data.n_features}"
         raise DataError(f"fold {fold} of the data ({found}) leaves {what} to learn from: use fewer folds, or more rows")
-    return np.asarray(np.sum(sums, axis=0))
+    return np.asarray(np.sum(sums, axis=0)) / (data.n_labels or 1)
 
 
 def _scalings(recipe: Recipe, folded: Blocks, models: int, outputs: int) -> tuple[Scaling, Scaling]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
-from blockdot.blocks.sums import Blocks, Source
+from blockdot.blocks.sums import Blocks, View
 from blockdot.errors import DataError, SpecError
 from blockdot.ingest.rows import LINE_BITS
 from blockdot.models.kinds import kind_of
@@ -167,20 +167,11 @@ def tally(data: Dataset, blocks: Blocks, loss: Loss, n_classes: int) -> Tally:
 
 
 @dataclass(frozen=True, eq=False)
-class SmoothedSource:
+class SmoothedSource(View):
     """The blocks of ``source`` with a share in the place of 0 and 1 in the ``columns`` of y."""
 
-    source: Source
     columns: NDArray[np.intp]
     shares: Vector
-
-    @property
-    def n_blocks(self) -> int:
-        return self.source.n_blocks
-
-    @property
-    def n_features(self) -> int:
-        return self.source.n_features
 
     def block(self, index: int) -> Block:
         """Block ``index``."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -71,6 +72,7 @@ class DaskPool:
     def __init__(self, client: Client, wait_seconds: float = 60.0) -> None:
         self.cluster = Cluster(client, wait_seconds)
         self._sent: OrderedDict[str, Parcel | Future[Any]] = OrderedDict()  # large arguments, by digest
+        self._delivered: dict[tuple[str, str, str], float] = {}  # when a file of a store was sent to a worker
         self._longest = 0.0
 
     def __enter__(self) -> Self:
@@ -142,8 +144,9 @@ class DaskPool:
                     self._drop([calls.popleft()])
                     self._longest = max(self._longest, time.monotonic() - call.began)
                     return result
-                self._send_files(result)
-                call.home = result.worker
+                self._send_files(result, call.began)
+                self._drop([call])
+                call.home, call.copies = result.worker, []
                 errand.begin(call)
 
     async def _answer(self, copies: Sequence[Future[Any]]) -> Any:
@@ -230,17 +233,21 @@ class DaskPool:
         if isinstance(sent, Parcel) and self.cluster.box is not None:
             self.cluster.box.drop(sent)
 
-    def _send_files(self, wanted: _Wanted) -> None:
-        """Send files of a store to a worker that cannot see it."""
-        logger.info("sending %d files of %s to %s", len(wanted.files), wanted.store, wanted.worker)
-        for file in wanted.files:
+    def _send_files(self, wanted: _Wanted, asked: float) -> None:
+        """Send files of a store to a worker that cannot see it, but for those sent since it asked."""
+        keys = {file: (wanted.worker, wanted.digest, file) for file in wanted.files}
+        files = [file for file in wanted.files if self._delivered.get(keys[file], -math.inf) < asked]
+        if files:
+            logger.info("sending %d files of %s to %s", len(files), wanted.store, wanted.worker)
+        for file in files:
             try:
                 data = (wanted.store / file).read_bytes()
             except OSError as error:
                 raise ExecutionError(f"{wanted.store / file} cannot be read, to be sent to a worker: {error}") from None
-            self.cluster.sync(self._delivered(wanted, file, data))
+            self.cluster.sync(self._deliver(wanted, file, data))
+            self._delivered[keys[file]] = time.monotonic()
 
-    async def _delivered(self, wanted: _Wanted, file: str, data: bytes) -> None:
+    async def _deliver(self, wanted: _Wanted, file: str, data: bytes) -> None:
         future = self.cluster.submit("file", [wanted.worker], _receive, wanted.worker, wanted.digest, file, data)
         with suppress(TimeoutError):  # a worker that went away asks again where it comes back
             error = await asyncio.wait_for(future.exception(), _SLOW)

@@ -34,13 +34,14 @@ def _read_back(data: Dataset) -> SimpleNamespace:
         offset=joined("offset"),
         line=row_id & (2**40 - 1),
         file=row_id >> 40,
+        group=joined("group"),
         n_blocks=len(blocks),
     )
 
 
 @pytest.fixture
 def read_back() -> Callable[[Dataset], SimpleNamespace]:
-    """The rows of a store in order: dense X, y, weight, offset, and file and line of each row."""
+    """The rows of a store in order: dense X, y, weight, offset, group, and file and line of each row."""
     return _read_back
 
 

@@ -162,6 +162,29 @@ def test_groups_stay_together(tmp_path, read_back) -> None:
     assert 0.15 < len(in_test) / rows["user"].nunique() < 0.45
 
 
+def test_rows_of_one_row_id_are_a_group(tmp_path, read_back) -> None:
+    """Groups are the same however the files are cut, and only where a column says so."""
+    rows = frame()
+    rows.to_csv(tmp_path / "f", index=False)
+    options = {"data": {**TABLE, "row_id": "user"}, "features": {"numeric": ["n"]}}
+    found = read_back(ingest(tmp_path / "f", tmp_path / "a", **options))
+    users = rows["user"].to_numpy()[found.line - 2]
+    pairs = set(zip(users.tolist(), found.group.tolist(), strict=True))
+    assert len(pairs) == len(set(users)) == len(set(found.group.tolist()))
+    cut = {**options, "data": {**options["data"], "block_bytes": 500}}
+    again = read_back(ingest(tmp_path / "f", tmp_path / "b", **cut))
+    assert again.n_blocks > found.n_blocks
+    np.testing.assert_array_equal(again.group, found.group)
+    assert read_back(ingest(tmp_path / "f", tmp_path / "c", data=TABLE, features={"numeric": ["n"]})).group is None
+    (tmp_path / "g").write_text("y,n,user\n1,2,u\n0,3,\n")
+    with pytest.raises(
+        DataError, match=r"g:3: column 'user': found '', needed a value, because rows are held together"
+    ):
+        ingest(tmp_path / "g", tmp_path / "d", **options)
+    with pytest.raises(DataError, match="there is no column 'users'; the nearest is 'user'"):
+        ingest(tmp_path / "g", tmp_path / "d", data={**TABLE, "row_id": "users"}, features={"numeric": ["n"]})
+
+
 def test_the_split_by_column(tmp_path, read_back) -> None:
     rows = frame()
     rows["day"] = np.arange(N) % 5

@@ -46,6 +46,17 @@ def test_the_covariances_of_a_logistic_model_by_dense_formulas():
     np.testing.assert_allclose(clustered.covariance, bread @ summed.T @ summed @ bread, rtol=1e-8)
 
 
+def test_the_groups_of_a_store_are_its_clusters(tmp_path):
+    X, y, s = rows()
+    est, _ = fitted(X, y, s)
+    customer = np.random.default_rng(5).integers(0, 50, 400)
+    given = bd.infer(est.model_, bd.Dataset.from_arrays(X, y, s), kind="clustered", clusters=customer)
+    store = bd.Dataset.from_arrays(X, y, s, groups=customer, block_rows=60).save(tmp_path / "s")
+    np.testing.assert_allclose(bd.infer(est.model_, store, kind="clustered").covariance, given.covariance, rtol=1e-10)
+    with pytest.raises(bd.BlockdotError, match="clusters go with data in memory"):
+        bd.infer(est.model_, store, kind="clustered", clusters=customer)
+
+
 def test_integer_weights_equal_repeated_rows():
     X, y, s = rows()
     times = np.repeat(np.arange(len(y)), s.astype(int))

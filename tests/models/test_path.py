@@ -152,6 +152,25 @@ def test_the_estimator_takes_folds_as_scikit_learn_has_them(cv):
     np.testing.assert_allclose(est.predict_proba(X).sum(axis=1), 1.0)
 
 
+def test_rows_of_a_group_fall_in_one_fold(tmp_path):
+    X, y, s = rows()
+    customer = np.random.default_rng(5).integers(0, 40, 300)
+    names = np.array([f"customer {i}" for i in range(40)])[customer]
+    data = bd.Dataset.from_arrays(X, y, s, groups=names, block_rows=50)
+    stored = data.save(tmp_path / "s")
+    folds = HashedFolds(4)
+    test = np.concatenate([folds.test(stored.source.block(i)) for i in range(stored.n_blocks)])
+    assert np.all(test.sum(axis=1) == 1)
+    assert all(len(np.unique(np.argmax(test[customer == c], axis=1))) == 1 for c in range(40))
+    assert np.all(test.sum(axis=0) > 20)
+    splits = [(np.flatnonzero(~out), np.flatnonzero(out)) for out in test.T]
+    given = bd.LogisticRegressionCV(cv=splits, alphas=[0.1, 0.01]).fit(X, y, s)
+    grouped = bd.LogisticRegressionCV(cv=4, alphas=[0.1, 0.01]).fit(stored)
+    np.testing.assert_allclose(grouped.loss_path_, given.loss_path_, rtol=1e-12)
+    with pytest.raises(bd.BlockdotError, match=r"groups has the shape \(3,\); needed \(300,\)"):
+        bd.Dataset.from_arrays(X, y, groups=[1, 2, 3])
+
+
 @pytest.mark.parametrize(("n", "k"), [(300, 5), (301, 2), (17, 16)])
 def test_time_folds_are_those_of_scikit_learn(n, k):
     data = bd.Dataset.from_arrays(np.ones((n, 1)), block_rows=40)

@@ -37,6 +37,9 @@ class Block:
     sample_weight: Floats | None = None
     offset: Floats | None = None
     row_id: NDArray[np.int64] | None = None
+    """Where the rows are among all rows: ascending."""
+    group: NDArray[np.int64] | None = None
+    """Equal for rows that belong together, such as those of one customer; absent where each row is by itself."""
     order: NDArray[np.int64] | None = None
     """What sorts ``positions``; found once, because every pass sends its sums in ascending positions."""
     n_features: int = 0
@@ -55,6 +58,7 @@ class Block:
         sample_weight: Floats | None = None,
         offset: Floats | None = None,
         row_id: NDArray[np.int64] | None = None,
+        group: NDArray[np.int64] | None = None,
         dtype: DTypeLike = np.float32,
     ) -> Block:
         """Number the features of some rows by their frequency here, and drop values that are all 1.
@@ -63,7 +67,7 @@ class Block:
         ----------
         indptr, ids, values
             Rows in CSR form; ``ids`` are global feature ids, no id twice in a row; ``values`` None when all are 1.
-        y, sample_weight, offset, row_id
+        y, sample_weight, offset, row_id, group
             One number a row, or None; of y also L of them.
         dtype
             float32 or float64, for the values.
@@ -75,7 +79,7 @@ class Block:
         stored = None if values is None else np.asarray(values, dtype)
         packed = pack(indptr, np.asarray(ids, np.int64), stored)
         matrix = Matrix(packed.indptr, packed.indices, packed.values, len(packed.columns), packed.dense)
-        return cls(matrix, packed.columns, None, y, sample_weight, offset, row_id)
+        return cls(matrix, packed.columns, None, y, sample_weight, offset, row_id, group)
 
     @property
     def n_rows(self) -> int:
@@ -106,6 +110,7 @@ class Block:
                 sample_weight=_part(self.sample_weight, start, stop),
                 offset=_part(self.offset, start, stop),
                 row_id=None,
+                group=None,
                 memo=None,
             )
 

@@ -161,6 +161,7 @@ class Dataset:
         sample_weight: ArrayLike | None = None,
         offset: ArrayLike | None = None,
         *,
+        groups: ArrayLike | None = None,
         block_rows: int | None = None,
     ) -> Dataset:
         """Cut arrays into blocks in memory.
@@ -172,6 +173,8 @@ class Dataset:
         y, sample_weight, offset
             (n,) numbers; weights at least 0, not all 0. For rows with any number of L ≥ 2 labels, y is (n, L), dense
             or scipy sparse, of 0 and 1.
+        groups
+            (n,) labels of any kind: rows of one label stay in one fold of a cross-validation, and are a cluster.
         block_rows
             Rows a block. The default depends on n alone, so that results do not depend on the machine.
 
@@ -183,6 +186,7 @@ class Dataset:
         targets = _targets(y, n)
         weights = _column("sample_weight", sample_weight, n)
         offsets = _column("offset", offset, n)
+        together = _places("groups", groups, n)
         _check_weights(weights)
         if block_rows is not None and block_rows < 1:
             raise SpecError(f"block_rows is {block_rows}; needed at least 1")
@@ -198,6 +202,7 @@ class Dataset:
                 sample_weight=_slice(weights, start, stop),
                 offset=_slice(offsets, start, stop),
                 row_id=np.arange(start, min(stop, n), dtype=np.int64),
+                group=None if together is None else together[start:stop],
                 dtype=matrix.dtype,
             )
 
@@ -334,6 +339,16 @@ def _numbers(name: str, values: Any) -> Floats:
         return np.asarray(values.toarray() if hasattr(values, "toarray") else values, np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} cannot be read as numbers: {error}") from None
+
+
+def _places(name: str, labels: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
+    """The number of each row's label among the distinct ones, ascending."""
+    if labels is None:
+        return None
+    array = np.asarray(labels)
+    if array.shape != (n,):
+        raise DataError(f"{name} has the shape {array.shape}; needed ({n},), one label for each row of X")
+    return np.unique(array, return_inverse=True)[1].astype(np.int64)
 
 
 def _check_weights(weights: Floats | None) -> None:

@@ -8,7 +8,7 @@
         dense    fixed_size_list<float32 | float64>[D]   the first D columns in full; absent when D = 0
         y, weight, offset  float64                 each absent when there is none
         y        fixed_size_list<float64>[L]       of rows that have any number of L labels
-        row_id   int64                             absent when there is none
+        row_id, group      int64                   each absent when there is none
 
 A block file is checked, once in each process, before its first number is used: size, checksum, shape, and the range of
 every index, because a compiled loop would write outside its vector for an index out of range.
@@ -166,6 +166,7 @@ def _serialise(block: Block) -> memoryview:
         columns["values"] = pa.ListArray.from_arrays(offsets, pa.array(X.values))
     optional = {
         "dense": X.dense, "y": block.y, "weight": block.sample_weight, "offset": block.offset, "row_id": block.row_id,
+        "group": block.group,
     }  # fmt: skip
     columns |= {name: _to_arrow(array) for name, array in optional.items() if array is not None}
     return _ipc_bytes(pa.record_batch(columns))
@@ -202,7 +203,9 @@ def _deserialise(batch: pa.RecordBatch) -> Block:
         raise ValueError("dense is no list of a fixed size")
     columns = entries.dictionary.to_numpy(zero_copy_only=True)
     X = Matrix(indptr, entries.indices.to_numpy(zero_copy_only=True), values, len(columns), dense)
-    return Block(X, columns, None, optional("y"), optional("weight"), optional("offset"), optional("row_id"))
+    return Block(
+        X, columns, None, optional("y"), optional("weight"), optional("offset"), optional("row_id"), optional("group")
+    )
 
 
 def _same_labels(written: Sequence[WrittenBlock]) -> int | None:
@@ -226,9 +229,11 @@ def _check_block(path: Path, block: Block, entry: BlockEntry, n_labels: int | No
     elif any(a is not None and a.dtype != np.float64 for a in (block.y, block.sample_weight, block.offset)):
         wrong = "targets, weights or offsets that are not float64"
     elif block.n_labels != n_labels or any(
-        a is not None and a.ndim != 1 for a in (block.sample_weight, block.offset, block.row_id)
+        a is not None and a.ndim != 1 for a in (block.sample_weight, block.offset, block.row_id, block.group)
     ):
         wrong = f"targets, weights or offsets of another shape than the manifest says (label columns: {n_labels})"
+    elif any(a is not None and a.dtype != np.int64 for a in (block.row_id, block.group)):
+        wrong = "row ids or groups that are not int64"
     elif (X.n_rows, X.nnz, X.n_columns) != (entry.rows, entry.nnz, entry.columns):
         wrong = f"{X.n_rows} rows, {X.nnz} non-zeros, {X.n_columns} columns, and the manifest says otherwise"
     elif X.indptr[0] != 0 or np.any(np.diff(X.indptr) < 0) or len(X.indices) != X.indptr[-1]:

@@ -20,6 +20,8 @@ def columns_of(source: Source, fitted: FittedFeatures, split: Split | None, *, p
     if predicting:
         optional = [name for name in optional if name in present]
     needed = [*optional, *_needed(data, fitted.features, split)]
+    if data.row_id is not None and not predicting:
+        needed.append(data.row_id)
     for name in needed:
         if name not in present:
             raise DataError(_absence(source, name))
@@ -29,7 +31,7 @@ def columns_of(source: Source, fitted: FittedFeatures, split: Split | None, *, p
 def _needed(data: DataSpec, features: FeaturesSpec | None, split: Split | None) -> list[str]:
     names = [data.offset.column] if data.offset else []
     if split is not None:
-        names += [name for name in (split.column, data.row_id) if name]
+        names += [split.column] if split.column else []
     if features is not None:
         names += [numeric.column for numeric in features.numeric]
         for name in features.categories:

@@ -97,7 +97,8 @@ def to_rows(table: Table, fitted: FittedFeatures, file: str, *, split: Split | N
     ids, values = _entries(table, fitted, kept, dropped)
     indptr, flat_ids, flat_values = _compressed(ids, values, fitted)
     offset = None if data.offset is None else read_offsets(table, data.offset)
-    rows = Rows(table.place, table.lines, indptr, flat_ids, flat_values, y, weight, offset, test, n, dropped)
+    group = holdout.groups(table, data.row_id) if data.row_id is not None and not predicting else None
+    rows = Rows(table.place, table.lines, indptr, flat_ids, flat_values, y, weight, offset, group, test, n, dropped)
     return rows if kept.all() else rows.take(kept)
 
 

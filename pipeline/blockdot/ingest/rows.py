@@ -30,6 +30,8 @@ class Rows:
         The file, for messages.
     lines
         The line of each row in its file, from 1; for Parquet the number of the row.
+    group
+        What the rows of one ``row_id`` have in common: a hash of its value.
     test
         Which rows are held out for testing.
     read, dropped
@@ -44,6 +46,7 @@ class Rows:
     y: Floats | None = None
     weight: Floats | None = None
     offset: Floats | None = None
+    group: Ints | None = None
     test: NDArray[np.bool_] | None = None
     read: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -66,6 +69,7 @@ class Rows:
             y=None if self.y is None else self.y[mask],
             weight=None if self.weight is None else self.weight[mask],
             offset=None if self.offset is None else self.offset[mask],
+            group=None if self.group is None else self.group[mask],
             test=None if self.test is None else self.test[mask],
         )
 
@@ -81,6 +85,7 @@ class Rows:
             sample_weight=self.weight,
             offset=self.offset,
             row_id=(np.int64(file) << LINE_BITS) | self.lines,
+            group=self.group,
             dtype=np.dtype(dtype),
         )
 

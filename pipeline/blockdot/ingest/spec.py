@@ -70,7 +70,7 @@ class DataSpec(_Spec):
     weight: str | None = None
     offset: Annotated[Offset | None, BeforeValidator(_column)] = None
     row_id: str | None = None
-    """Rows with the same value of this column stay on the same side of a split."""
+    """Rows with one value of this column stay on the same side of a split and in the same fold, and are a cluster."""
     columns: tuple[str, ...] | None = None
     """The names of the columns of delimited files that have no header line."""
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)

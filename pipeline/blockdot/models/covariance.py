@@ -13,8 +13,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.sums import Blocks
 from blockdot.errors import DataError, SpecError
-from blockdot.models.information import ClusterScores, Kind, Moment, Pairs, Parameters, Weights
+from blockdot.models.information import (
+    Clusters,
+    ClusterScores,
+    FindGroups,
+    GivenClusters,
+    Kind,
+    Moment,
+    Pairs,
+    Parameters,
+    Weights,
+)
 from blockdot.models.likelihood import Likelihood
 from blockdot.objective.objective import Objective
 from blockdot.vectors import Cholesky, SquareMatrix, Vector
@@ -65,10 +76,12 @@ class Point:
             return self.dispersion * self._matrix("variance")
         if kind == "robust":
             return self._matrix("scores")
-        place, count = _clusters(clusters, data)
-        if count * self.size > _CLUSTER_ROOM:
-            raise SpecError(f"{count:,} clusters times {self.size:,} parameters are too many to hold their scores")
-        task = ClusterScores(self.likelihood, self.parameters.predictor, place, count)
+        found = _clusters(clusters, data, self.objective.blocks)
+        if found.count * self.size > _CLUSTER_ROOM:
+            raise SpecError(
+                f"{found.count:,} clusters times {self.size:,} parameters are too many to hold their scores"
+            )
+        task = ClusterScores(self.likelihood, self.parameters.predictor, found)
         scores = self.objective.blocks.sum(task, self.w).matrix
         return np.asarray(np.einsum("gi,gj->ij", scores, scores))
 
@@ -109,11 +122,19 @@ class Point:
         return out.reshape(v.shape)
 
 
-def _clusters(clusters: ArrayLike | None, data: Dataset) -> tuple[NDArray[np.intp], int]:
-    """The cluster 0 … G−1 of each row, and G."""
-    if clusters is None or data.path is not None:
-        raise SpecError("kind='clustered' needs clusters, one label a row, and data in memory")
+def _clusters(clusters: ArrayLike | None, data: Dataset, blocks: Blocks) -> Clusters:
+    """Those that are given, or the groups of the rows."""
+    if clusters is None:
+        groups = blocks.sum(FindGroups())
+        if not groups.count:
+            raise SpecError(
+                "kind='clustered' needs clusters, one label a row, or data with groups: a store that was ingested with "
+                "row_id, or Dataset.from_arrays(..., groups=...)"
+            )
+        return groups
+    if data.path is not None:
+        raise SpecError("clusters go with data in memory; those of a store are its groups: ingest it with row_id")
     labels, place = np.unique(np.asarray(clusters), return_inverse=True)
     if place.shape != (data.n_rows,):
         raise SpecError(f"clusters has the shape {place.shape}; needed ({data.n_rows},), one label a row")
-    return place, len(labels)
+    return GivenClusters(place, len(labels))

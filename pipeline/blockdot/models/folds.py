@@ -48,7 +48,7 @@ class Folds(Protocol):
 
 @dataclass(frozen=True)
 class HashedFolds:
-    """``n_folds`` folds of about the same size, by a hash of each row's identity."""
+    """``n_folds`` folds of about the same size, by a hash of each row's identity: of its group, where it has one."""
 
     n_folds: int
     seed: int = 0
@@ -66,7 +66,7 @@ class HashedFolds:
 
     def test(self, block: Block) -> Mask:
         """The rows of the fold."""
-        identity = row_ids(block).astype(np.uint64)
+        identity = (row_ids(block) if block.group is None else block.group).astype(np.uint64)
         fold = _splitmix(identity + _splitmix(np.uint64(self.seed))) % np.uint64(self.n_folds)
         return np.asarray(fold[:, np.newaxis] == np.arange(self.n_folds, dtype=np.uint64))
 

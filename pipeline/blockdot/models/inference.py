@@ -151,7 +151,8 @@ def infer(
     reference
         Of a softmax, the class that the others are compared with: the first one by default.
     clusters
-        (n_rows,) labels, for "clustered"; for data in memory.
+        (n_rows,) labels, for "clustered", of data in memory; without them the groups of the rows are the clusters: of
+        a store those of its ``row_id`` column.
     features
         Feature ids: their standard errors alone, each by a solve with conjugate gradients (of several classes, one for
         each). The only way where more than 2,048 parameters occur.

@@ -10,8 +10,8 @@ the features in the order of the table, then the intercept (if there is one). Wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -147,22 +147,76 @@ class Pairs(_RowPass):
         return whole.reshape(r * m, r * m)
 
 
+class Clusters(Protocol):
+    """Which rows depend on each other."""
+
+    @property
+    def count(self) -> int:
+        """G."""
+        ...
+
+    def of(self, block: Block) -> NDArray[np.intp]:
+        """(n,) the cluster 0 … G−1 of each row."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
-class ClusterScores(_RowPass):
-    """(G, R m) Σ s ∂ℓ/∂z [x, 1] over the rows of each cluster; ``place`` (n_rows,) is the cluster 0 … G−1 of a row."""
+class GivenClusters:
+    """``place`` (n_rows,) is the cluster of each row of a data set in memory."""
 
     place: NDArray[np.intp]
-    n_clusters: int
+    count: int
+
+    def of(self, block: Block) -> NDArray[np.intp]:
+        """By the place of the rows among all."""
+        assert block.row_id is not None
+        return self.place[block.row_id]
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups that occur, ascending: each a cluster. They add to those of all blocks."""
+
+    values: NDArray[np.int64]
+
+    def __add__(self, other: Groups) -> Groups:
+        return Groups(np.union1d(self.values, other.values))
+
+    @property
+    def count(self) -> int:
+        """G."""
+        return len(self.values)
+
+    def of(self, block: Block) -> NDArray[np.intp]:
+        """By the groups of the rows."""
+        assert block.group is not None
+        return np.searchsorted(self.values, block.group)
+
+
+@dataclass(frozen=True)
+class FindGroups:
+    """The groups of one block; none where rows have no groups."""
+
+    layout: Layout = field(default_factory=Layout)
+
+    def __call__(self, block: Block) -> Groups:
+        return Groups(np.zeros(0, np.int64) if block.group is None else np.unique(block.group))
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterScores(_RowPass):
+    """(G, R m) Σ s ∂ℓ/∂z [x, 1] over the rows of each cluster."""
+
+    clusters: Clusters
 
     def __call__(self, block: Block, w: Vector) -> MatrixPartial:
         assert block.positions is not None
-        assert block.row_id is not None
         u = self.likelihood.scores(targets(block), raw(self.predictor, block, w), weights(block))
-        cluster, X = self.place[block.row_id], block.X.to_scipy()
-        out = np.zeros((self.n_clusters, u.shape[1], block.n_features + self.predictor.intercept))
+        cluster, n_clusters, X = self.clusters.of(block), self.clusters.count, block.X.to_scipy()
+        out = np.zeros((n_clusters, u.shape[1], block.n_features + self.predictor.intercept))
         for a, column in enumerate(u.T):
-            by_cluster = sp.csr_array((column, (cluster, np.arange(len(u)))), shape=(self.n_clusters, len(u)))
+            by_cluster = sp.csr_array((column, (cluster, np.arange(len(u)))), shape=(n_clusters, len(u)))
             out[:, a, block.positions] = (by_cluster @ X).toarray()
             if self.predictor.intercept:
-                out[:, a, -1] = np.bincount(cluster, column, self.n_clusters)
-        return MatrixPartial(block.weight, out.reshape(self.n_clusters, -1))
+                out[:, a, -1] = np.bincount(cluster, column, n_clusters)
+        return MatrixPartial(block.weight, out.reshape(n_clusters, -1))

@@ -173,6 +173,29 @@ def test_between_the_classes_one_against_the_rest_varies_as_rows_of_one_class_do
     np.testing.assert_allclose(found.covariance[:5, 10:], bread[0] @ meat @ bread[2], rtol=1e-8)
 
 
+def test_labels_are_models_of_two_classes_and_what_is_between_them_robust():
+    X, _, s = rows()
+    y = (np.random.default_rng(3).normal(size=(300, 2)) + X[:, :2].toarray() > 0.3).astype(float)
+    est, data = bd.LogisticRegression(alpha=0.01, **TIGHT).fit(X, y, s), bd.Dataset.from_arrays(X, y, s)
+    plain, robust = bd.infer(est.model_, data), bd.infer(est.model_, data, kind="robust")
+    A, H, u = dense(X), [], []
+    for c in range(2):
+        single = bd.LogisticRegression(alpha=0.01, **TIGHT).fit(X, y[:, c], s)
+        own = bd.Dataset.from_arrays(X, y[:, c], s)
+        place = slice(5 * c, 5 * c + 5)
+        for found, kind in ((plain, "model"), (robust, "robust")):
+            expected = bd.infer(single.model_, own, kind=kind).covariance
+            np.testing.assert_allclose(found.covariance[place, place], expected, rtol=1e-6)
+        p = 1 / (1 + np.exp(-A @ np.append(single.coef_, single.intercept_)))
+        H.append(A.T @ (A * (s * p * (1 - p))[:, None]) + s.sum() * 0.01 * np.diag([1, 1, 1, 1, 0]))
+        u.append(p - y[:, c])
+    assert [label for label, _ in plain.names] == [0] * 5 + [1] * 5
+    np.testing.assert_array_equal(plain.covariance[:5, 5:], 0.0)
+    between = np.linalg.inv(H[0]) @ (A.T * (s * u[0] * u[1])) @ A @ np.linalg.inv(H[1])
+    np.testing.assert_allclose(robust.covariance[:5, 5:], between, rtol=1e-5, atol=1e-9)
+    assert plain.log_likelihood is None
+
+
 @pytest.mark.parametrize("multi_class", ["softmax", "one-vs-rest"])
 @pytest.mark.parametrize("standardize", [False, True])
 def test_errors_of_single_features_equal_those_of_the_matrix(multi_class, standardize):
@@ -225,7 +248,7 @@ def test_what_inference_of_several_classes_refuses_is_said():
     with pytest.raises(bd.BlockdotError, match="reference goes with the softmax of several classes"):
         bd.infer(rest.model_, data, reference=1.0)
     found = bd.infer(rest.model_, data)
-    with pytest.raises(bd.BlockdotError, match="one-vs-rest is several models"):
+    with pytest.raises(bd.BlockdotError, match=r"several models \(one-vs-rest, labels\) have no likelihood"):
         bd.likelihood_ratio_test(found, found)
     with pytest.raises(bd.BlockdotError, match="there is no parameter 9"):
         found.selection(9)

@@ -11,7 +11,8 @@ else Pearson's χ² over S less the number of parameters. Under an L1 penalty th
 Of K classes, softmax: what is estimated are the differences of the other classes to a reference, the first class if
 none is named: β_c = w_c − w_r is the log odds of c against r, as in statsmodels' MNLogit, R's multinom and Stata's
 mlogit. J has p_a (δ_ab − p_b) for (μ')²/Var(μ) (likelihood.py). One-vs-rest is K models of two classes, each of them
-by itself as if it had been fitted alone; between them V has what is due to a row's having one class alone.
+by itself as if it had been fitted alone; between them V has what is due to a row's having one class alone. So are
+labels, of which a row can have any number: what is between them is known to robust and clustered errors alone.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class Inference:
         V, where it was made; None where standard errors were asked for some features alone.
     dispersion, deviance, null_deviance, pearson_chi2, log_likelihood, aic, bic, df_residual
         Of the fit. ``log_likelihood`` (and AIC, BIC) are None for a Tweedie loss, which knows none in closed form, and
-        for one-vs-rest, whose deviances are the sums of those of its models; for a normal loss it is taken at the
-        maximum likelihood estimate of φ, as R does.
+        for one-vs-rest and labels, whose deviances are the sums of those of their models; for a normal loss it is taken
+        at the maximum likelihood estimate of φ, as R does.
     reference
         Of a softmax, the class that the others are compared with; else None.
     """
@@ -81,7 +82,7 @@ class Inference:
     estimates_dispersion: bool
     reference: Any = None
     is_joint: bool = True
-    """Whether there is one likelihood of all parameters; not for one-vs-rest."""
+    """Whether there is one likelihood of all parameters; not for one-vs-rest and labels."""
 
     @property
     def z(self) -> Vector:
@@ -172,7 +173,7 @@ def infer(
     predictor, w = model.predictor, model.parameters(data)
     parameters = Parameters(predictor, len(data.table), likelihood.free, likelihood.reference)
     names, places = _named(model, data, parameters, features)
-    training = data if model.info.labels is None else data.encoded(model.info.labels)
+    training = model.outcome.judged(data)
     with training.on(pool or ThreadPool()) as blocks:
         found = tally(training, blocks, model.loss, len(model.info.labels or ()))
         weight, pearson, deviance = blocks.sum(Describe(likelihood, predictor), w).numbers.tolist()
@@ -224,7 +225,10 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
     from scipy.stats import chi2
 
     if not (larger.is_joint and smaller.is_joint):
-        raise SpecError("one-vs-rest is several models and has no likelihood of its own: fit multi_class='softmax'")
+        raise SpecError(
+            "several models (one-vs-rest, labels) have no likelihood of their own: compare models of the softmax, or "
+            "of one class at a time"
+        )
     freedom = round(smaller.df_residual - larger.df_residual)
     if freedom <= 0:
         raise SpecError("the first model must have more parameters than the second, on the same rows")
@@ -254,8 +258,8 @@ def _likelihood(model: Model, reference: Any) -> Likelihood:
             return OneOutput(Binomial(link_named("logit")))
         case "softmax":
             return Multinomial(model.loss, _place(model, reference))
-        case "one-vs-rest":
-            return Separate(model.loss)
+        case "one-vs-rest" | "multi-label":
+            return Separate(model.loss, exclude_each_other=not model.is_multilabel)
     if not callable(getattr(model.loss, "deviance", None)):
         raise SpecError(f"the loss {loss} is no likelihood, so its estimates have no standard errors here")
     family: Any = model.loss

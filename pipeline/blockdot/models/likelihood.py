@@ -15,7 +15,8 @@ For each of the R outputs that are parameters, row by row, u = ∂ℓ/∂z, and 
 changes no probability of the softmax, so its z are known up to their differences alone, and its Hessian is singular;
 that of the differences to a reference is not. A penalty α/2 Σ_c ‖w_c‖² is least, of all w with these differences, where
 the w_c add up to 0: so the differences are penalised by α/2 (Σ_a ‖β_a‖² − ‖Σ_a β_a‖²/K). One-vs-rest is K models of
-two classes; a row is of one class alone, so their scores are correlated, and their information is not.
+two classes; a row is of one class alone, so their scores are correlated, and their information is not. So are L labels
+a row, but for the correlation, which is not known; robust errors estimate it.
 """
 
 from __future__ import annotations
@@ -224,10 +225,12 @@ class Multinomial(_Classes):
 
 @dataclass(frozen=True)
 class Separate(_Classes):
-    """One-vs-rest: K models of two classes."""
+    """K models of two classes: one class against the rest, or labels of which a row can have any number."""
 
     reference = None
     is_joint = False
+    exclude_each_other: bool = True
+    """Whether a row is of one class alone."""
 
     @property
     def ridge(self) -> Vector:
@@ -237,14 +240,19 @@ class Separate(_Classes):
     def information(self, z: Vector, s: Weights) -> Vector:
         """That of each class by itself."""
         a, b = pairs(self.classes)
-        return np.where(a == b, self.variance(z, s), 0.0)
+        return np.where(a == b, super().variance(z, s), 0.0)
+
+    def variance(self, z: Vector, s: Weights) -> Vector:
+        """That of a row of one class; of labels, whose correlation the models do not know, as if there were none."""
+        return super().variance(z, s) if self.exclude_each_other else self.information(z, s)
 
     def totals(self, y: Vector, z: Vector, s: Weights) -> tuple[float, float]:
         """Sums over the classes of those of two classes, of which Pearson's is Σ s e^(−t z), t = ±1."""
-        t = np.where(y[:, np.newaxis] == np.arange(self.classes), -1.0, 1.0)
+        members = y > 0.0 if y.ndim == 2 else y[:, np.newaxis] == np.arange(self.classes)
+        t = np.where(members, -1.0, 1.0)
         with np.errstate(over="ignore"):
             pearson = np.sum(np.exp(t * z), axis=1)
         return float(np.sum(s * pearson)), 2.0 * float(self.loss.value(y, z, s))
 
     def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float) -> None:
-        """None: the classes exclude each other, which K models by themselves do not know."""
+        """None: how the classes, or labels, of a row depend on each other K models by themselves do not know."""

@@ -110,3 +110,28 @@ def test_a_classifier_needs_targets_to_be_evaluated():
     model = bd.LogisticRegression(max_iter=1000).fit(bd.Dataset.from_arrays(X, y)).model_
     with pytest.raises(DataError, match="no targets"):
         bd.evaluate(model, bd.Dataset.from_arrays(X), POOL)
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5])
+def test_counts_with_exposures_have_the_d2_of_their_rates(power):
+    """Offsets are in the null model, too: what the exposures alone say is not the merit of the features."""
+    rng = np.random.default_rng(3)
+    X, exposure = rng.normal(size=(400, 3)), rng.uniform(0.1, 3.0, 400)
+    y = rng.poisson(exposure * np.exp(0.3 * X[:, 0] - 0.5)).astype(float)
+    counts = bd.Dataset.from_arrays(X, y, None, np.log(exposure), block_rows=90)
+    rates = bd.Dataset.from_arrays(X, y / exposure, exposure ** (2.0 - power))
+    model = bd.TweedieRegressor(power=power, alpha=0.01, tol=1e-10).fit(counts).model_
+    of_counts, of_rates = bd.evaluate(model, counts, POOL), bd.evaluate(model, rates, POOL)
+    assert of_counts["d2"] == pytest.approx(of_rates["d2"], rel=1e-8)
+    assert 0.02 < of_counts["d2"] < 0.5
+    rate = np.sum(y * exposure ** (1.0 - power)) / np.sum(exposure ** (2.0 - power))
+    by_hand = np.sum(model.loss.deviance(y, exposure * rate, 1.0))
+    assert bd.infer(model, counts).null_deviance == pytest.approx(by_hand, rel=1e-8)
+
+
+def test_nothing_to_explain_has_no_d2():
+    X, offset = np.random.default_rng(4).normal(size=(50, 2)), np.linspace(-1.0, 1.0, 50)
+    model = bd.PoissonRegressor(alpha=0.1).fit(X, np.arange(50) % 3).model_
+    for y, offsets in ((np.full(50, 0.1), None), (np.zeros(50), None), (np.zeros(50), offset)):
+        data = bd.Dataset.from_arrays(X, y, None, offsets)
+        assert bd.evaluate(model, data, POOL)["d2"] is None

@@ -1,22 +1,20 @@
-"""Exact metrics of a model on a data set, by one pass and one sum over blocks (two for D², which needs the mean)."""
+"""Exact metrics of a model on a data set, by one pass and one sum over blocks (more for D²: see deviance.py)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.tree import Pool
 from blockdot.errors import StoreError
+from blockdot.models.deviance import DeviancePass, null_deviance
 from blockdot.models.metrics import Metrics, MetricSums, RegressionSums
 from blockdot.models.model import Model
 from blockdot.models.outcomes import Outcome
 from blockdot.models.targets import checked
-from blockdot.objective.passes import raw, targets, weights
+from blockdot.objective.passes import raw, targets
 from blockdot.objective.predictors import Predictor
 from blockdot.vectors import Vector
 
@@ -34,46 +32,6 @@ class MetricPass:
 
     def __call__(self, block: Block, w: Vector) -> MetricSums:
         return self.outcome.sums(targets(block), raw(self.predictor, block, w), block.sample_weight)
-
-
-@dataclass(frozen=True)
-class DevianceSum:
-    """Σ s, and twice the log likelihood that is missing to a perfect fit."""
-
-    weight: float
-    deviance: float
-
-    def __add__(self, other: DevianceSum) -> DevianceSum:
-        return DevianceSum(self.weight + other.weight, self.deviance + other.deviance)
-
-
-@dataclass(frozen=True)
-class DeviancePass:
-    """The deviance of a GLM."""
-
-    loss: Any
-    predictor: Predictor
-
-    @property
-    def layout(self) -> Layout:
-        return self.predictor.layout
-
-    def __call__(self, block: Block, w: Vector) -> DevianceSum:
-        mean = self.loss.predict(raw(self.predictor, block, w))
-        return DevianceSum(block.weight, self.loss.deviance(targets(block), mean, weights(block)))
-
-
-@dataclass(frozen=True)
-class NullDeviancePass:
-    """The deviance of one mean for all rows."""
-
-    loss: Any
-    mean: float
-    layout: Layout = field(default_factory=Layout)
-
-    def __call__(self, block: Block) -> DevianceSum:
-        y = targets(block)
-        return DevianceSum(block.weight, self.loss.deviance(y, np.full(len(y), self.mean), weights(block)))
 
 
 def evaluate(model: Model, data: Dataset, pool: Pool) -> Metrics:
@@ -99,15 +57,17 @@ def evaluate(model: Model, data: Dataset, pool: Pool) -> Metrics:
 
 def _of_regression(model: Model, data: Dataset, pool: Pool, w: Vector) -> Metrics:
     with data.on(pool) as blocks:
-        checked(data, blocks, model.loss)
+        tally = checked(data, blocks, model.loss)
         sums = blocks.sum(MetricPass(model.predictor, model.outcome), w)
         assert isinstance(sums, RegressionSums)
         metrics = sums.finish()
         if not callable(getattr(model.loss, "deviance", None)):
             return metrics
+        if not tally.weight > 0.0:
+            return metrics
         found = blocks.sum(DeviancePass(model.loss, model.predictor), w)
-        null = blocks.sum(NullDeviancePass(model.loss, sums.targets.mean))
-    if found.weight > 0.0:
-        metrics["deviance"] = found.deviance / found.weight
-        metrics["d2"] = 1.0 - found.deviance / null.deviance if null.deviance > 0.0 else None
-    return metrics
+        null = null_deviance(model.loss, sums.targets.mean, tally, blocks)
+    return metrics | {
+        "deviance": found.deviance / found.weight,
+        "d2": 1.0 - found.deviance / null if null > 0.0 else None,
+    }

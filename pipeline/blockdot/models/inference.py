@@ -31,7 +31,7 @@ from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
 from blockdot.models.covariance import Point
-from blockdot.models.evaluate import NullDeviancePass
+from blockdot.models.deviance import null_deviance
 from blockdot.models.information import Describe, Kind, LogLikelihood, Parameters, Weights
 from blockdot.models.likelihood import Likelihood, Multinomial, OneOutput, Separate
 from blockdot.models.model import Model
@@ -177,7 +177,7 @@ def infer(
     with training.on(pool or ThreadPool()) as blocks:
         found = tally(training, blocks, model.loss, len(model.info.labels or ()))
         weight, pearson, deviance = blocks.sum(Describe(likelihood, predictor), w).numbers.tolist()
-        null_deviance = _null_deviance(model, likelihood, found, blocks)
+        of_null = _null_deviance(model, likelihood, found, blocks)
         size, estimate = weight if weights == "frequency" else float(data.n_rows), parameters.estimates(w)
         df = size - len(estimate)
         if likelihood.estimates_dispersion and not df > 0:
@@ -205,7 +205,7 @@ def infer(
         covariance=covariance,
         dispersion=dispersion,
         deviance=deviance,
-        null_deviance=null_deviance,
+        null_deviance=of_null,
         pearson_chi2=pearson,
         log_likelihood=log_likelihood,
         aic=None if log_likelihood is None else 2.0 * p - 2.0 * log_likelihood,
@@ -285,7 +285,7 @@ def _ridge(model: Model, blocks: Blocks) -> Vector:
 def _null_deviance(model: Model, likelihood: Likelihood, found: Tally, blocks: Blocks) -> float:
     """The deviance of the best model without features."""
     if isinstance(likelihood, OneOutput):
-        return blocks.sum(NullDeviancePass(likelihood.family, found.mean)).deviance
+        return null_deviance(likelihood.family, found.mean, found, blocks)
     plain = Linear(True, model.outputs)
     null = null_parameters(Objective(model.loss, plain, L2(0.0), blocks), found)
     return float(blocks.sum(Describe(likelihood, plain), null).numbers[2])

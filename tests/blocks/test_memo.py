@@ -78,7 +78,7 @@ class Counted:
 
     def __init__(self, source):
         self.source, self.n_blocks, self.n_features = source, source.n_blocks, source.n_features
-        self.expect, self.name = source.expect, source.name
+        self.expect, self.release, self.name = source.expect, source.release, source.name
         self.made = self.computed = 0
 
     def block(self, index):

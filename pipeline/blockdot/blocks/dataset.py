@@ -48,6 +48,9 @@ class MemorySource:
     def expect(self, blocks: Sequence[int]) -> None:
         """They are here."""
 
+    def release(self, index: int) -> None:
+        """They stay."""
+
     def name(self, index: int) -> str:
         """Block ``index`` of the arrays."""
         return f"block {index}"

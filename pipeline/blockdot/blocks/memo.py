@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 # Bytes of remembered arrays in one process. What does not fit is computed again; the first to come stay, because
 # passes go round the blocks in order, and turning out the oldest would then turn out every one before its use.
 _ROOM = 2 << 30
+_room = _ROOM
 # Fits that a process remembers at the same time.
 _FITS = 2
 
@@ -73,7 +74,7 @@ class Shelf:
 
     def __init__(self, room: int | None = None) -> None:
         self._memos: dict[int, Memo] = {}
-        self._room = _ROOM if room is None else room
+        self._room = _room if room is None else room
         self._lock = Lock()
 
     def memo(self, index: int) -> Memo:
@@ -87,6 +88,12 @@ class Shelf:
                 return False
             self._room -= growth
             return True
+
+
+def allow(room: int | None) -> None:
+    """Let the fits that begin from now on remember at most ``room`` bytes each; None for the usual room."""
+    global _room
+    _room = _ROOM if room is None else min(room, _ROOM)
 
 
 _shelves: OrderedDict[str, Shelf] = OrderedDict()

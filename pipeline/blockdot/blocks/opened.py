@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from blockdot import atomic
 from blockdot.blocks.block import Block
 from blockdot.blocks.manifest import MANIFEST, Manifest
+from blockdot.blocks.pages import Mapping, Spilled, pages
 from blockdot.blocks.store import check_size, read_block, read_table
 from blockdot.blocks.table import FeatureTable
 from blockdot.errors import DataError, StoreError
@@ -58,6 +60,10 @@ class StoreSource:
         """Ask for the files of these blocks, where this process needs copies of them."""
         _open(self.path, self.digest).expect(blocks)
 
+    def release(self, index: int) -> None:
+        """Let the pages of block ``index`` go, where memory is short."""
+        _open(self.path, self.digest).release(index)
+
     def name(self, index: int) -> str:
         """The file of block ``index``."""
         return str(self.path / _open(self.path, self.digest).manifest.blocks[index].file)
@@ -71,20 +77,42 @@ class _OpenStore:
         self.manifest = Manifest.read(path)
         self._ask_for([self.manifest.table.file])
         self.table = read_table(path, self.manifest.table)
+        self._size = sum(entry.size for entry in self.manifest.blocks)
         self._blocks: dict[int, Block] = {}
+        self._files: dict[int, tuple[Mapping, Spilled]] = {}
+        self._next: dict[int, int] = {}
 
     def block(self, index: int) -> Block:
         if index not in self._blocks:  # two threads may both map it: the maps are equal, and one of them is kept
-            block = read_block(self.path, self.manifest.blocks[index], self.manifest.n_labels)
-            try:
-                self._blocks[index] = block.placed(self.table.locate(block.columns), len(self.table))
-            except DataError as error:
-                path = self.path / self.manifest.blocks[index].file
-                raise StoreError(f"{path} and the table of features differ: {error}; ingest the store again") from None
+            self._blocks[index] = self._mapped(index)
+        following = self._files.get(self._next.get(index, -1))
+        if following is not None and not pages.hold(self._size):
+            following[0].prefetch()
         return self._blocks[index]
+
+    def _mapped(self, index: int) -> Block:
+        block, mapping = read_block(self.path, self.manifest.blocks[index], self.manifest.n_labels)
+        try:
+            block = block.placed(self.table.locate(block.columns), len(self.table))
+        except DataError as error:
+            path = self.path / self.manifest.blocks[index].file
+            raise StoreError(f"{path} and the table of features differ: {error}; ingest the store again") from None
+        spilled = Spilled()
+        if not pages.hold(self._size):
+            assert block.positions is not None
+            order = None if block.order is None else spilled.moved(block.order)
+            block = replace(block, positions=spilled.moved(block.positions), order=order)
+        self._files[index] = mapping, spilled
+        return block
 
     def expect(self, blocks: Sequence[int]) -> None:
         self._ask_for([self.manifest.blocks[index].file for index in blocks if index not in self._blocks])
+        self._next.update(pairwise(blocks))
+
+    def release(self, index: int) -> None:
+        if not pages.hold(self._size):
+            for file in self._files.get(index, ()):
+                file.release()
 
     def _ask_for(self, files: Sequence[str]) -> None:
         if self._original is not None:

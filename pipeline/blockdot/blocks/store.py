@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ from blockdot import atomic
 from blockdot.blocks.block import Block
 from blockdot.blocks.manifest import MANIFEST, BlockEntry, FileEntry, Manifest, checksum
 from blockdot.blocks.matrix import Matrix
+from blockdot.blocks.pages import Mapping
 from blockdot.blocks.table import FeatureTable
 from blockdot.errors import BlockdotError, StoreError
 
@@ -145,16 +146,23 @@ def verify_store(path: Path) -> list[str]:
     return problems + [f"{path / name}: this file does not belong to the store" for name in sorted(found - known)]
 
 
-def read_block(store: Path, entry: BlockEntry, n_labels: int | None) -> Block:
+class MappedBlock(NamedTuple):
+    """A block, and the file that its arrays are views of."""
+
+    block: Block
+    mapping: Mapping
+
+
+def read_block(store: Path, entry: BlockEntry, n_labels: int | None) -> MappedBlock:
     """Map one block file and check it."""
     path = store / entry.file
-    batch = _map(store, entry)
+    batch, mapping = _map(store, entry)
     try:
         block = _deserialise(batch)
     except (KeyError, TypeError, AttributeError, ValueError, pa.ArrowException) as error:
         raise StoreError(f"{path} is not a block: {error}; ingest the store again") from None
     _check_block(path, block, entry, n_labels)
-    return block
+    return MappedBlock(block, mapping)
 
 
 def _serialise(block: Block) -> memoryview:
@@ -248,14 +256,15 @@ def _check_block(path: Path, block: Block, entry: BlockEntry, n_labels: int | No
         raise StoreError(f"{path} holds {wrong}; ingest the store again")
 
 
-def _map(store: Path, entry: FileEntry) -> pa.RecordBatch:
+def _map(store: Path, entry: FileEntry) -> tuple[pa.RecordBatch, Mapping]:
     """Map a file that holds one record batch, after checking its size and checksum."""
     check_size(store, entry)
     path = store / entry.file
     try:
-        buffer = pa.memory_map(str(path)).read_buffer()
-    except OSError as error:
+        mapping = Mapping(path)
+    except (OSError, ValueError) as error:  # ValueError: an empty file
         raise StoreError(f"{path} cannot be read: {error}") from error
+    buffer = pa.py_buffer(mapping.buffer)
     found = checksum(memoryview(buffer))
     if found != entry.checksum:
         raise StoreError(
@@ -266,7 +275,7 @@ def _map(store: Path, entry: FileEntry) -> pa.RecordBatch:
         reader = pa.ipc.open_file(buffer)
         if reader.num_record_batches != 1:
             raise StoreError(f"{path} holds {reader.num_record_batches} record batches, needed 1")
-        return reader.get_batch(0)
+        return reader.get_batch(0), mapping
     except pa.ArrowException as error:
         raise StoreError(f"{path} is not an Arrow file: {error}; ingest the store again") from None
 
@@ -292,7 +301,7 @@ def _table_bytes(table: FeatureTable) -> memoryview:
 
 def read_table(store: Path, entry: FileEntry) -> FeatureTable:
     """The table of features, checked."""
-    batch = _map(store, entry)
+    batch, _ = _map(store, entry)
     try:
         arrays = [batch.column(name).to_numpy(zero_copy_only=True) for name in ("id", "count", "sum", "squares")]
     except (KeyError, pa.ArrowException) as error:

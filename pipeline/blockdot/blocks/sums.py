@@ -49,6 +49,10 @@ class Source(Protocol):
         """These blocks are about to be asked for, in this order."""
         ...
 
+    def release(self, index: int) -> None:
+        """Block ``index`` is not needed any more for now."""
+        ...
+
     def name(self, index: int) -> str:
         """Where block ``index`` is, for messages."""
         ...
@@ -71,6 +75,10 @@ class View:
     def expect(self, blocks: Sequence[int]) -> None:
         """These blocks are about to be asked for, in this order."""
         self.source.expect(blocks)
+
+    def release(self, index: int) -> None:
+        """Block ``index`` is not needed any more for now."""
+        self.source.release(index)
 
     def name(self, index: int) -> str:
         """Where block ``index`` is, for messages."""
@@ -203,4 +211,6 @@ def _results(
         index = leaf.span.start
         memo = shelf(fit).memo(index)
         block = replace(memo.block(partial(source.block, index)), memo=memo)
-        yield leaf.span, task(block, *(task.layout.gather(vector, block) for vector in vectors), *(leaf.each or ()))
+        result = task(block, *(task.layout.gather(vector, block) for vector in vectors), *(leaf.each or ()))
+        source.release(index)
+        yield leaf.span, result

@@ -14,6 +14,7 @@ from itertools import islice
 from numbers import Integral
 from typing import TypeVar
 
+from blockdot.blocks.pages import pages
 from blockdot.errors import SpecError
 
 Item = TypeVar("Item")
@@ -21,13 +22,18 @@ Out = TypeVar("Out")
 
 
 class ThreadPool:
-    """``n_threads`` threads of this process (default: the cores that this process may use)."""
+    """``n_threads`` threads of this process (default: the cores that this process may use).
+
+    ``memory_limit``: bytes that this process should keep to (see pages.py); None for no limit.
+    """
 
     shares_memory = True
 
-    def __init__(self, n_threads: int | None = None) -> None:
+    def __init__(self, n_threads: int | None = None, memory_limit: int | None = None) -> None:
         if n_threads is not None and not (isinstance(n_threads, Integral) and n_threads >= 1):
             raise SpecError(f"n_threads is {n_threads!r}; a whole number of at least 1 is needed")
+        if memory_limit is not None:
+            pages.allow(memory_limit)
         self.n_workers = n_threads or len(os.sched_getaffinity(0))
         self.n_calls = 4 * self.n_workers  # enough to even out unequal blocks
         self._executor = ThreadPoolExecutor(self.n_workers, thread_name_prefix="blockdot")

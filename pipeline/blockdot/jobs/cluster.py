@@ -34,7 +34,7 @@ def connect(table: ClusterTable) -> Iterator[Pool]:
     scheduler that does not answer in time, refuses this client, or has no workers.
     """
     if table.kind == "threads":
-        yield ThreadPool(table.workers)
+        yield ThreadPool(table.workers, None if table.memory_limit == "auto" else table.memory_limit)
     elif table.kind == "local":
         with _local(table) as pool:
             yield pool

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
 
 from blockdot.errors import SpecError
 from blockdot.ingest.spec import DataSpec, FeaturesSpec, Split
@@ -174,8 +174,9 @@ class ClusterTable(_Table):
     workers: int | None = Field(default=None, ge=1)
     """Threads, or worker processes; default: one a core."""
     threads_per_worker: int = Field(default=1, ge=1)
-    memory_limit: str = "auto"
-    """Of each worker process, as Dask writes it ("4GiB")."""
+    memory_limit: Literal["auto"] | ByteSize = "auto"
+    """Of each process, such as "4GiB": a store that does not fit is mapped again in each pass. "auto": a worker process
+    has its share of the machine, threads have no limit."""
     address: str | None = None
     """Of the scheduler, such as "tls://10.0.0.5:8786", or "tcp://127.0.0.1:8786" on this machine."""
     certificates: str | None = None

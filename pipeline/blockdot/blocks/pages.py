@@ -1,0 +1,86 @@
+"""How much of its mapped files a process keeps in memory.
+
+    a store up to half of the limit      stays mapped as it was read
+    a larger one                         the pages of a block are let go after its use, and those of the next one asked
+                                         for before it; what is made of a block is kept in a file that is mapped, too
+
+Pages that were let go stay in the system's page cache while there is room there, and come back at the price of a page
+fault. Nothing that is computed depends on any of this. Without a limit (the default) all pages stay.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blockdot.blocks import memo
+
+# The shares of the limit that mapped pages and remembered arrays may take; the rest is for vectors and the program.
+_MAPPED, _REMEMBERED = 2, 4
+
+
+class Pages:
+    """What this process may keep, in bytes."""
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+
+    def allow(self, limit: int | None) -> None:
+        """Keep to ``limit`` bytes of memory from now on; None for no limit."""
+        self.limit = limit
+        memo.allow(None if limit is None else limit // _REMEMBERED)
+
+    def hold(self, nbytes: int) -> bool:
+        """Whether so many bytes of files may stay in memory."""
+        return self.limit is None or nbytes <= self.limit // _MAPPED
+
+
+pages = Pages()
+
+
+class Mapping:
+    """A file, mapped to be read."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    @property
+    def buffer(self) -> mmap.mmap:
+        """Its bytes."""
+        return self._map
+
+    def release(self) -> None:
+        """Let its pages go."""
+        self._map.madvise(mmap.MADV_DONTNEED)
+
+    def prefetch(self) -> None:
+        """Have the system read its pages, while this process does something else."""
+        self._map.madvise(mmap.MADV_WILLNEED)
+
+
+class Spilled:
+    """Arrays in a temporary file that has no name, mapped."""
+
+    def __init__(self) -> None:
+        self._maps: list[mmap.mmap] = []
+
+    def moved(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The same numbers, in a file."""
+        if not array.nbytes:
+            return array
+        with tempfile.TemporaryFile(prefix="blockdot-") as file:
+            file.write(np.ascontiguousarray(array).data)
+            file.flush()
+            self._maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return np.frombuffer(self._maps[-1], array.dtype).reshape(array.shape)
+
+    def release(self) -> None:
+        """Let their pages go."""
+        for mapped in self._maps:
+            mapped.madvise(mmap.MADV_DONTNEED)

@@ -44,14 +44,29 @@ FEATURES = {"numeric": ["n"], "one_hot": ["c"], "hashed": ["user"], "crosses": [
 TABLE = {"format": "csv", "label": "y", "block_bytes": 4000}
 
 
+LISTED = {"column": "y", "separator": "|"}
+
+
+def tagged(table: pd.DataFrame) -> pd.DataFrame:
+    """The same with any number of labels a row."""
+    rng = np.random.default_rng(2)
+    return table.assign(y=["|".join(rng.choice(["x", "y", "z"], rng.integers(0, 4), replace=False)) for _ in table.y])
+
+
 def content(store: Path) -> dict[str, bytes]:
     return {str(file.relative_to(store)): file.read_bytes() for file in store.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("kind", ["svmlight", "csv"])
+@pytest.mark.parametrize("kind", ["svmlight", "csv", "labels", "labels of a column"])
 def test_the_same_bytes_for_any_number_of_threads(tmp_path, kind: str) -> None:
-    if kind == "svmlight":
+    if kind in ("svmlight", "labels"):
         path, options = svmlight_file(tmp_path / "f"), {"data": {"block_bytes": 5000}}
+        if kind == "labels":
+            options["label"] = {"separator": ","}
+            path.write_text(path.read_text().replace("\n1 ", "\n1,5 "))
+    elif kind == "labels of a column":
+        path, options = tmp_path / "f", {"data": TABLE | {"label": LISTED}, "features": FEATURES}
+        tagged(frame()).to_csv(path, index=False)
     else:
         path, options = tmp_path / "f", {"data": TABLE, "features": FEATURES}
         frame().to_csv(path, index=False)
@@ -298,6 +313,35 @@ def test_a_class_that_training_did_not_know(tmp_path) -> None:
     (tmp_path / "g.csv").write_text("y,n\nyes,1\nmaybe,2\n")
     with pytest.raises(DataError, match=r"g\.csv:3: column 'y': found 'maybe', needed one of the classes no, yes"):
         ingest_for_prediction(tmp_path / "g.csv", tmp_path / "c", made.features, needs_label=True)
+
+
+def test_labels_that_training_did_not_know(tmp_path, read_back) -> None:
+    """They cannot be judged, and are passed over where rows are scored."""
+    (tmp_path / "a.csv").write_text("y,n\nx|z,1\n,2\nx,3\n")
+    (tmp_path / "b.csv").write_text("y,n\nz,1\nx|w,2\n")
+    data = ingest(tmp_path / "a.csv", tmp_path / "a", "csv", label=LISTED, features={"numeric": ["n"]})
+    known = data.features
+    assert known is not None
+    with pytest.raises(DataError, match=r"b\.csv:3: column 'y': found 'w', needed one of the labels x, z; mend it, or"):
+        ingest_for_prediction(tmp_path / "b.csv", tmp_path / "b", known, needs_label=True)
+    scored = ingest_for_prediction(tmp_path / "b.csv", tmp_path / "b", known)
+    assert read_back(scored).y is None
+    judged = ingest_for_prediction(tmp_path / "a.csv", tmp_path / "c", known, needs_label=True)
+    assert read_back(judged).y.tolist() == [[1, 1], [0, 0], [1, 0]]
+
+
+def test_svmlight_with_labels_for_prediction(tmp_path, read_back) -> None:
+    (tmp_path / "a.svm").write_text("1,3 1:1\n2:1\n3 1:2\n")
+    (tmp_path / "b.svm").write_text("4,3 1:7\n")
+    data = ingest(tmp_path / "a.svm", tmp_path / "a", label={"separator": ","})
+    known = data.features
+    assert known is not None
+    assert data.classes == ("1", "3")
+    scored = read_back(ingest_for_prediction(tmp_path / "b.svm", tmp_path / "b", known))
+    assert scored.y is None
+    assert scored.X.tolist() == [[7.0]]
+    with pytest.raises(DataError, match=r"b\.svm:1: found the label 4, needed one of the labels 1, 3"):
+        ingest_for_prediction(tmp_path / "b.svm", tmp_path / "c", known, needs_label=True)
 
 
 def test_svmlight_for_prediction(tmp_path, read_back) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from math import log, log1p
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xxhash
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.errors import DataError, SpecError
+from blockdot.ingest import labels
 from blockdot.ingest.build import ingest
 from blockdot.ingest.features import FittedFeatures, feature_names
 
@@ -167,6 +170,54 @@ def test_rules_classes_and_missing_labels(made) -> None:
     rows, data, _ = made("y,n\n2,1\n10,2\n", {"numeric": ["n"]}, label={"column": "y", "text": True})
     assert data.classes == ("10", "2")
     assert rows.y.tolist() == [1, 0]
+
+
+LISTED = {"column": "y", "separator": "|"}
+
+
+def test_a_column_of_targets_for_each_label_of_a_list(made) -> None:
+    text = "y,n\nsport|news,1\n,2\nNA,3\n news | ,4\nnews|news|arts,5\n"
+    rows, data, _ = made(text, {"numeric": ["n"]}, label=LISTED)
+    assert data.classes == ("arts", "news", "sport")
+    assert data.n_labels == 3
+    assert data.labels is None
+    assert rows.y.tolist() == [[0, 1, 1], [0, 0, 0], [0, 1, 0], [1, 1, 0]]
+    assert rows.line.tolist() == [2, 3, 5, 6]  # an empty field is a row without labels, a missing one is dropped
+    assert data.dropped == {"label y missing": 1}
+    rows, data, _ = made('y,n\n"10,9",1\n"2,9",2\n', {"numeric": ["n"]}, label={"column": "y", "separator": ","})
+    assert data.classes == ("2", "9", "10")
+    assert rows.y.tolist() == [[0, 1, 1], [1, 1, 0]]
+
+
+@pytest.mark.parametrize("as_lists", [True, False])
+def test_labels_of_a_parquet_column(tmp_path, read_back, as_lists) -> None:
+    lists = [["news", "sport"], [], None, ["news"], [" arts ", None, ""]]
+    texts = [None if items is None else "|".join(item or "" for item in items) for items in lists]
+    table = pa.table({"y": lists if as_lists else texts, "n": [1.0, 2.0, 3.0, 4.0, 5.0]})
+    pq.write_table(table, tmp_path / "f.parquet", row_group_size=2)
+    data = ingest(tmp_path / "f.parquet", tmp_path / "s", "parquet", label=LISTED, features={"numeric": ["n"]})
+    assert data.classes == ("arts", "news", "sport")
+    rows = read_back(data)
+    assert rows.y.tolist() == [[0, 1, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0]]
+    assert rows.line.tolist() == [1, 2, 4, 5]
+    pq.write_table(pa.table({"y": [[[1]], [[2]]], "n": [1.0, 2.0]}), tmp_path / "f.parquet")
+    with pytest.raises(DataError, match=r"column 'y': found lists of list.*, needed lists of text"):
+        ingest(tmp_path / "f.parquet", tmp_path / "t", "parquet", label=LISTED, features={"numeric": ["n"]})
+
+
+def test_files_without_any_label(made) -> None:
+    with pytest.raises(
+        DataError, match="every label in the column 'y' is missing; needed some; check the name of the c"
+    ):
+        made("y,n\n,1\nNA,2\n", {"numeric": ["n"]}, label=LISTED)
+
+
+def test_targets_that_are_too_many_for_a_block(made, monkeypatch) -> None:
+    monkeypatch.setattr(labels, "_ROOM", 47)
+    with pytest.raises(
+        DataError, match=r"2 rows with a target for each of 3 labels take more than .* smaller block_bytes"
+    ):
+        made("y,n\na|b,1\nc,2\n", {"numeric": ["n"]}, label=LISTED)
 
 
 def test_a_label_that_is_no_number_among_numbers(made) -> None:

@@ -27,6 +27,28 @@ from blockdot.ingest.spec import DataSpec, FeaturesSpec, Split, parse_spec
         (Split, {"column": "a"}, "column and test go together"),
         (Split, {"fraction": 1.0}, "t.fraction"),
         (FeaturesSpec, {}, "no features"),
+        (
+            DataSpec,
+            {"format": "csv", "label": {"column": "y", "separator": "|", "text": True}},
+            "goes without rule and",
+        ),
+        (
+            DataSpec,
+            {"format": "csv", "label": {"column": "y", "separator": "|", "rule": "> 1"}},
+            "goes without rule and",
+        ),
+        (DataSpec, {"format": "csv", "label": {"column": "y", "separator": ""}}, "at least 1 character"),
+        (DataSpec, {"format": "svmlight", "label": {"separator": "|"}}, 'are separated by ",", not by'),
+        (
+            DataSpec,
+            {"format": "svmlight", "label": "y"},
+            'needs label = { rule = "> 0" }, { separator = "," } or nothing',
+        ),
+        (
+            DataSpec,
+            {"format": "csv", "label": {"column": "y", "separator": ","}, "quoting": False},
+            "fields and labels are both separated by ','",
+        ),
         (FeaturesSpec, {"numeric": ["a", "a"]}, "numeric names the column 'a' twice"),
         (FeaturesSpec, {"crosses": [["a"]]}, "needs two or more different columns"),
         (FeaturesSpec, {"crosses": [["a", "a"]]}, "needs two or more different columns"),

@@ -11,9 +11,11 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_svmlight_file
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from blockdot.errors import DataError
 from blockdot.ingest import build, svmlight
+from blockdot.ingest.labels import in_order
 from blockdot.ingest.plan import Piece
 from blockdot.ingest.rows import Rows
 from blockdot.ingest.spec import DataSpec
@@ -23,6 +25,9 @@ def parse(text: str | bytes, first_line: int = 1, **options: object) -> Rows:
     data = text.encode() if isinstance(text, str) else text
     spec = DataSpec.model_validate({"format": "svmlight", **options})
     return svmlight.read(Piece("f.svm", first_line, data, None), spec)
+
+
+LISTED = {"label": {"separator": ","}}
 
 
 def dense(rows: Rows, width: int) -> np.ndarray:
@@ -122,7 +127,14 @@ def test_the_table_of_powers_of_ten_is_exact() -> None:
         ("inf 1:1\n", {}, "f.svm:1: column 1:", ["'inf'", "finite"]),
         ("1 1:1e999\n", {}, "f.svm:1: column 5:", ["finite"]),
         ("1e999 1:1\n", {}, "f.svm:1: column 1:", ["finite"]),
-        ("1,0 2:2.5\n", {}, "f.svm:1: column 1:", ["1,0", "one label"]),
+        ("1,0 2:2.5\n", {}, "f.svm:1: column 1:", ["1,0", "one label", 'label = { separator = "," }']),
+        ("1 1:1\n1,x 2:2.5\n", LISTED, "f.svm:2: column 1:", ["'1,x' as the labels", "numbers with commas"]),
+        ("1, 2:2.5\n", LISTED, "f.svm:1: column 1:", ["'1,' as the labels"]),
+        (",1 2:2.5\n", LISTED, "f.svm:1: column 1:", ["',1' as the labels"]),
+        ("1;2 2:2.5\n", LISTED, "f.svm:1: column 1:", ["'1;2' as the labels"]),
+        ("1,1e999 2:2.5\n", LISTED, "f.svm:1: column 3:", ["finite"]),
+        ("1,2 2:x\n", LISTED, "f.svm:1: column 7:", ["'x' as a value"]),
+        ("2:x\n", LISTED, "f.svm:1: column 3:", ["'x' as a value"]),
         ("1 1:1\n\n# c\n  2 1:x\n", {}, "f.svm:4: column 7:", ["'x'"]),
     ],
 )
@@ -174,3 +186,56 @@ def test_a_rule_makes_0_and_1_of_the_labels(tmp_path, rule, expected):
     path.write_text("-1 1:1\n1 1:1\n0 1:1\n3 1:1\n")
     data = build.ingest(path, tmp_path / "a.blocks", "svmlight", data={"label": {"rule": rule}})
     assert data.source.block(0).y.tolist() == expected
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(["1", "3", "-2", "2.5", "10", "1e1", "12345678901234567890"]), max_size=4),
+            st.dictionaries(st.integers(1, 30), st.floats(-1e6, 1e6), min_size=1, max_size=4),
+            st.sampled_from(["\n", "\r\n", "  # 7,8 1:2\n", "\n\n"]),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_any_number_of_labels_as_scikit_learn_reads_them(content: list) -> None:
+    text = "".join(
+        ",".join(labels) + " " + " ".join(f"{j}:{row[j]!r}" for j in sorted(row)) + end for labels, row, end in content
+    )
+    X, expected = load_svmlight_file(io.BytesIO(text.encode()), n_features=30, zero_based=False, multilabel=True)
+    spec = DataSpec.model_validate({"format": "svmlight", **LISTED})
+    piece = Piece("f.svm", 1, text.encode(), None)
+    names = in_order(svmlight.labels_of(piece, spec))
+    binarizer = MultiLabelBinarizer().fit(expected)
+    assert [float(name) for name in names] == binarizer.classes_.tolist()
+    rows = svmlight.read(piece, spec, names)
+    np.testing.assert_array_equal(rows.y, binarizer.transform(expected))
+    np.testing.assert_array_equal(dense(rows, 30), X.toarray())
+    assert svmlight.read(piece, spec).y is None
+
+
+def test_rows_without_labels_and_labels_written_in_two_ways() -> None:
+    text = "3,1 2:1\n qid:4 1:2 # none\n3.0\n1:5\n"
+    spec = DataSpec.model_validate({"format": "svmlight", **LISTED})
+    piece = Piece("f.svm", 1, text.encode(), None)
+    assert svmlight.labels_of(piece, spec) == {"1", "3"}
+    rows = svmlight.read(piece, spec, ("1", "3"))
+    assert rows.y.tolist() == [[1, 1], [0, 0], [0, 1], [0, 0]]
+    assert dense(rows, 2).tolist() == [[0, 1], [2, 0], [0, 0], [5, 0]]
+    with pytest.raises(
+        DataError, match=r"^f\.svm:1: found the label 3, needed one of the labels 1, 2; mend it, or fit"
+    ):
+        svmlight.read(piece, spec, ("1", "2"))
+
+
+def test_a_real_file_with_any_number_of_labels(real_data, tmp_path) -> None:
+    path = real_data / "svmlight" / "sklearn_edge" / "svmlight_multilabel.txt"
+    X, expected = load_svmlight_file(str(path), multilabel=True)
+    data = build.ingest(path, tmp_path / "s", label={"separator": ","})
+    binarizer = MultiLabelBinarizer().fit(expected)
+    assert data.classes == tuple(f"{label:g}" for label in binarizer.classes_)
+    assert data.n_labels == len(binarizer.classes_)
+    np.testing.assert_array_equal(data.source.block(0).y, binarizer.transform(expected))
+    assert data.n_rows == X.shape[0]

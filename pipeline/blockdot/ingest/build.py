@@ -91,13 +91,11 @@ def ingest(
     _check_options(spec, wanted, held, test_out)
     pool = pool or ThreadPool()
     work = plan(inputs, spec, pool)
-    if wanted is None:
-        fitted = FittedFeatures(data=spec, n_features=spec.n_features)
-    else:
+    if wanted is not None:
         refuse_leaks(spec, wanted)
         for source in work.sources:
             refuse_shadows(source, wanted)
-        fitted = survey.fit(work, spec, wanted, held, pool)
+    fitted = survey.fit(work, spec, wanted, held, pool)
     outs = [Path(out)] if test_out is None else [Path(out), Path(test_out)]
     recipe = survey.Recipe(fitted, work.block_bytes, held)
     _build(work, recipe, outs, pool, progress, overwrite)
@@ -124,7 +122,8 @@ def ingest_for_prediction(
     work = plan(inputs, known.data, pool)
     reading = known
     if not needs_label:  # neither labels nor weights are read, so no row is lost for the lack of one
-        unlabelled = known.data.model_copy(update={"label": None, "weight": None})
+        label = known.data.label if known.data.format == "svmlight" else None  # it says how the text is to be read
+        unlabelled = known.data.model_copy(update={"label": label, "weight": None})
         reading = known.model_copy(update={"data": unlabelled})
     recipe = survey.Recipe(reading, work.block_bytes, predicting=not needs_label)
     _build(work, recipe, [Path(out)], pool, progress, overwrite, saved=known)
@@ -210,7 +209,7 @@ def _read(chunk: Chunk, recipe: survey.Recipe) -> Iterator[Rows]:
             yield to_rows(table, recipe.fitted, file, split=split, predicting=recipe.predicting)
         return
     for piece in pieces(chunk, recipe.block_bytes):
-        rows = svmlight.read(piece, data)
+        rows = svmlight.read(piece, data, None if recipe.predicting else recipe.fitted.classes)
         test = None if split is None else holdout.by_line(split, file, rows.lines)
         y = None if recipe.predicting or rows.y is None else rule_labels(rows.y, data.label)
         yield replace(rows, test=test, y=y)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from blockdot.ingest import holdout
 from blockdot.ingest.categories import Codes, cross, encode
-from blockdot.ingest.labels import read_labels, read_offsets, read_weights
+from blockdot.ingest.labels import is_missing, read_labels, read_offsets, read_weights
 from blockdot.ingest.rows import Floats, Ints, Rows
 from blockdot.ingest.spec import DataSpec, FeaturesSpec, Numeric, Split
 from blockdot.ingest.table import Table
@@ -93,7 +93,7 @@ def to_rows(table: Table, fitted: FittedFeatures, file: str, *, split: Split | N
     test = None if split is None else holdout.by_table(split, table, file, data.row_id)
     kept, dropped = np.ones(n, np.bool_), Counter[str]()
     if y is not None and data.label is not None and not predicting:
-        _drop(np.isnan(y), f"label {data.label.column} missing", kept, dropped)
+        _drop(is_missing(y), f"label {data.label.column} missing", kept, dropped)
     ids, values = _entries(table, fitted, kept, dropped)
     indptr, flat_ids, flat_values = _compressed(ids, values, fitted)
     offset = None if data.offset is None else read_offsets(table, data.offset)

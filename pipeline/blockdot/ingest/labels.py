@@ -1,13 +1,15 @@
 """Targets, weights and offsets of a table.
 
-y       the number; or 1 where a rule holds, else 0; or the place of the text among the sorted classes
+y       the number; or 1 where a rule holds, else 0; or the place of the text among the sorted classes; or, for rows
+        with any number of labels, a column for each label, 1 where the row has it
 weight  a number ≥ 0, never missing (zero is allowed: the row counts in no sum)
 offset  a number or its logarithm, never missing
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,79 @@ from blockdot.ingest.spec import Label, Offset
 from blockdot.ingest.table import Table
 
 Floats = NDArray[np.float64]
+Refusal = Callable[[int, str, str], DataError]
+"""The error for a row, its label, and what was needed."""
+
+_ROOM = 2**30  # bytes of the targets of one block
+
+
+@dataclass(frozen=True, eq=False)
+class LabelLists:
+    """Any number of labels in each of ``n_rows`` rows: row ``rows[k]`` has the label ``names[codes[k]]``."""
+
+    rows: NDArray[np.intp]
+    codes: NDArray[np.intp]
+    names: list[str]
+    n_rows: int
+
+    @classmethod
+    def of_numbers(cls, rows: NDArray[np.intp], numbers: Floats, n_rows: int) -> LabelLists:
+        """Of labels that are numbers: ``2.0`` and ``2`` are the same."""
+        values, codes = np.unique(numbers, return_inverse=True)
+        names = [str(int(value)) if value == np.floor(value) else repr(value) for value in values.tolist()]
+        return cls(rows, codes, names, n_rows)
+
+    def indicator(self, labels: Sequence[str], refuse: Refusal) -> Floats:
+        """(n_rows, L) of 1 where a row has the label of the column, else 0; DataError for one that is none of them."""
+        if self.n_rows * len(labels) * 8 > _ROOM:
+            raise DataError(
+                f"{self.n_rows:,} rows with a target for each of {len(labels):,} labels take more than 1 GiB in one "
+                "block: set a smaller block_bytes"
+            )
+        place = {name: i for i, name in enumerate(labels)}
+        places = np.array([place.get(name, -1) for name in self.names], np.intp)[self.codes]
+        if np.any(places < 0):
+            k = int(np.argmax(places < 0))
+            shown = ", ".join(labels[:12]) + (", …" if len(labels) > 12 else "")
+            needed = f"one of the labels {shown}; mend it, or fit again with rows that have it"
+            raise refuse(int(self.rows[k]), self.names[self.codes[k]], needed)
+        out = np.zeros((self.n_rows, len(labels)))
+        out[self.rows, places] = 1.0
+        return out
+
+
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels by their size where all of them are numbers, else as text."""
+    numbers = {label: as_number(label) for label in labels}
+    if None in numbers.values():
+        return tuple(sorted(numbers))
+    return tuple(sorted(numbers, key=lambda label: (numbers[label], label)))
+
+
+def label_lists(table: Table, label: Label) -> tuple[LabelLists, NDArray[np.bool_]]:
+    """The labels of each row, and which rows have no field that says them."""
+    assert label.separator is not None
+    rows, parts, missing = table.parts(label.column, label.separator)
+    codes = parts.dictionary_encode()
+    places = codes.indices.to_numpy(zero_copy_only=False).astype(np.intp)
+    return LabelLists(rows, places, codes.dictionary.to_pylist(), len(table)), missing
+
+
+def is_missing(y: Floats) -> NDArray[np.bool_]:
+    """Which rows have no target."""
+    return np.asarray(np.isnan(y if y.ndim == 1 else y[:, 0]))
 
 
 def read_labels(table: Table, label: Label, classes: Sequence[str] | None) -> Floats:
-    """One target a row, NaN where the label is missing. Raises DataError for one that is none of the classes."""
+    """One target a row, or a column for each label, NaN where the field is missing.
+
+    Raises DataError for one that is none of the classes.
+    """
+    if label.is_list:
+        found, missing = label_lists(table, label)
+        y = found.indicator(classes or (), lambda row, name, needed: table.refusal(row, label.column, name, needed))
+        y[missing] = np.nan
+        return y
     if label.rule is not None:
         rule = Rule.parse(label.rule)
         if rule.compares_numbers:

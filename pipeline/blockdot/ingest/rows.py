@@ -32,6 +32,8 @@ class Rows:
         The line of each row in its file, from 1; for Parquet the number of the row.
     group
         What the rows of one ``row_id`` have in common: a hash of its value.
+    y
+        One target a row, or (rows, L): 1 where a row has the label of the column, else 0.
     test
         Which rows are held out for testing.
     read, dropped

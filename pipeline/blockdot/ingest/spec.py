@@ -29,11 +29,16 @@ class Label(_Spec):
 
     ``text`` says that labels are names of classes (y = place among the sorted names); by default they are if the first
     label of the first file is not a number.
+
+    With a ``separator`` a row has any number of labels, as ``"news|sport"``: y has a column for each of them, 1 where a
+    row has it. An empty field is a row without labels; a list column of a Parquet file needs no cutting, and is read as
+    it is. Between the labels of svmlight rows there is ``","``.
     """
 
     column: str = ""
     rule: str | None = None
     text: bool | None = None
+    separator: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -41,7 +46,16 @@ class Label(_Spec):
             Rule.parse(self.rule)
             if self.text:
                 raise ValueError("give a rule or text = true, not both: a rule makes 0 and 1 of any label")
+        if self.separator is not None and not (self.rule is None and self.text is None):
+            raise ValueError("a separator goes without rule and text: each label between separators is a name")
+        if self.separator is not None and not self.column and self.separator != ",":
+            raise ValueError(f'the labels of an svmlight row are separated by ",", not by {self.separator!r}')
         return self
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a row has any number of labels."""
+        return self.separator is not None
 
 
 class Offset(_Spec):
@@ -102,8 +116,12 @@ class DataSpec(_Spec):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} does not apply to the format {self.format!r}; leave it out")
         if self.label is not None and (self.label.column == "") != (self.format == "svmlight"):
-            needed = 'label = { rule = "> 0" } or nothing' if self.format == "svmlight" else "label.column"
+            needed = 'label = { rule = "> 0" }, { separator = "," } or nothing'
+            needed = needed if self.format == "svmlight" else "label.column"
             raise ValueError(f"the label of a file of the format {self.format!r} needs {needed}")
+        bare = self.format in ("csv", "tsv") and not self.quoting
+        if bare and self.label is not None and self.label.separator == self.separator:
+            raise ValueError(f"fields and labels are both separated by {self.separator!r}: set quoting = true")
         if self.quoted_newlines and not self.quoting:
             raise ValueError("quoted_newlines = true needs quoting = true")
         return self

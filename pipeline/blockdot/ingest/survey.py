@@ -1,7 +1,7 @@
 """The survey: a pass over the files before the blocks are made, only where something must be learned from them.
 
     vocabulary of a one-hot column   levels in at least ``min_count`` rows that have a label and are not held out
-    classes                          all labels that occur, if labels are text
+    classes                          all labels that occur, if labels are text or a row has any number of them
 
 Both are sorted, so they depend on the rows and not on their order.
 """
@@ -16,13 +16,13 @@ import numpy as np
 
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
-from blockdot.ingest import delimited, holdout, parquet
+from blockdot.ingest import delimited, holdout, parquet, svmlight
 from blockdot.ingest.categories import encode
 from blockdot.ingest.columns import columns_of
 from blockdot.ingest.features import FittedFeatures
-from blockdot.ingest.labels import label_is_text
+from blockdot.ingest.labels import in_order, label_is_text, label_lists
 from blockdot.ingest.plan import Chunk, Plan, pieces
-from blockdot.ingest.spec import DataSpec, FeaturesSpec, Split
+from blockdot.ingest.spec import DataSpec, FeaturesSpec, Label, Split
 from blockdot.ingest.table import Table
 
 
@@ -58,32 +58,36 @@ def tables(chunk: Chunk, recipe: Recipe) -> Iterator[Table]:
             yield delimited.read(piece, needed, data)
 
 
-def fit(plan: Plan, data: DataSpec, features: FeaturesSpec, split: Split | None, pool: Pool) -> FittedFeatures:
-    """Learn what must be learned from the files."""
+def fit(plan: Plan, data: DataSpec, features: FeaturesSpec | None, split: Split | None, pool: Pool) -> FittedFeatures:
+    """Learn what must be learned from the files; ``features`` is None for svmlight files, which hold them."""
     recipe = Recipe(FittedFeatures(data=data, features=features), plan.block_bytes, split)
-    with_text = _labels_are_text(plan, recipe)
-    survey = _Survey()
-    if with_text or features.one_hot:
-        for part in pool.map(_survey_chunk, plan.chunks, recipe, with_text):
+    with_names, survey = _labels_have_names(plan, recipe), _Survey()
+    if with_names or (features is not None and features.one_hot):
+        for part in pool.map(_survey_chunk, plan.chunks, recipe, with_names):
             survey.add(part)
-    if with_text and not survey.labels and data.label is not None:
-        raise DataError(
-            f"every label in the column {data.label.column!r} is missing; needed some; check the column's name"
-        )
+    classes = _classes(survey, data.label) if with_names and data.label is not None else None
+    if features is None:
+        return FittedFeatures(data=data, n_features=data.n_features, classes=classes)
     vocabularies = {name: _vocabulary(survey, name, features.min_count) for name in features.one_hot}
-    fitted = FittedFeatures(
-        data=data,
-        features=features,
-        vocabularies=vocabularies,
-        classes=tuple(sorted(survey.labels)) if with_text else None,
-    )
+    fitted = FittedFeatures(data=data, features=features, vocabularies=vocabularies, classes=classes)
     return fitted.model_copy(update={"n_features": fitted.n_named + fitted.n_slots})
 
 
-def _labels_are_text(plan: Plan, recipe: Recipe) -> bool:
+def _classes(survey: _Survey, label: Label) -> tuple[str, ...]:
+    """The names of all labels, in order; DataError where there is none."""
+    if not survey.labels:
+        where = f"every label in the column {label.column!r} is missing" if label.column else "no row has a label"
+        raise DataError(f"{where}; needed some; check the {'name of the column' if label.column else 'files'}")
+    return in_order(survey.labels) if label.is_list else tuple(sorted(survey.labels))
+
+
+def _labels_have_names(plan: Plan, recipe: Recipe) -> bool:
+    """Whether labels are not numbers as they are, but names that must all be known before the first block is made."""
     label = recipe.fitted.data.label
     if label is None or label.rule is not None:
         return False
+    if label.is_list or recipe.fitted.features is None:
+        return label.is_list
     if label.text is not None:
         return label.text
     only_label = replace(recipe, fitted=recipe.fitted.model_copy(update={"features": None}))
@@ -91,21 +95,27 @@ def _labels_are_text(plan: Plan, recipe: Recipe) -> bool:
     return first is not None and label_is_text(first, label)
 
 
-def _survey_chunk(chunk: Chunk, recipe: Recipe, with_text: bool) -> _Survey:
-    survey = _Survey()
+def _survey_chunk(chunk: Chunk, recipe: Recipe, with_names: bool) -> _Survey:
+    survey, data = _Survey(), recipe.fitted.data
+    if recipe.fitted.features is None:
+        for piece in pieces(chunk, recipe.block_bytes):
+            survey.labels |= svmlight.labels_of(piece, data)
+        return survey
     for table in tables(chunk, recipe):
-        survey.add(_survey_table(table, chunk.source.name, recipe, with_text))
+        survey.add(_survey_table(table, chunk.source.name, recipe, recipe.fitted.features, with_names))
     return survey
 
 
-def _survey_table(table: Table, file: str, recipe: Recipe, with_text: bool) -> _Survey:
-    data, spec = recipe.fitted.data, recipe.fitted.features
-    assert spec is not None
+def _survey_table(table: Table, file: str, recipe: Recipe, spec: FeaturesSpec, with_names: bool) -> _Survey:
+    data = recipe.fitted.data
     counted, labels = np.ones(len(table), np.bool_), set[str]()
-    if data.label is not None:
+    if data.label is not None and data.label.is_list:
+        found, missing = label_lists(table, data.label)
+        counted, labels = ~missing, set(found.names)
+    elif data.label is not None:
         text = table.text(data.label.column)
         counted = text.is_valid().to_numpy(zero_copy_only=False)
-        labels = set(text.unique().drop_null().to_pylist()) if with_text else labels
+        labels = set(text.unique().drop_null().to_pylist()) if with_names else labels
     if recipe.split is not None:
         counted = counted & ~holdout.by_table(recipe.split, table, file, data.row_id)
     levels = {}

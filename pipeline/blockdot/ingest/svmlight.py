@@ -1,41 +1,75 @@
-"""svmlight text: ``label index:value index:value …  # comment``, one row a line.
+"""svmlight text: ``label index:value index:value …  # comment``, one row a line; or ``label,label index:value …``.
 
 Indices ascend and count from 1 (from 0 with ``zero_based``); feature ids count from 0. A line with a label only is a
 row of zeros; blank lines and comment lines are no rows; ``qid:n`` is passed over; an explicit zero is
-not stored (a number too small for float64 is, as a zero).
+not stored (a number too small for float64 is, as a zero). Where rows have any number of labels, a line that begins
+with an index has none of them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from blockdot.errors import DataError
 from blockdot.ingest import svmlight_kernel as kernel
+from blockdot.ingest.labels import LabelLists
 from blockdot.ingest.plan import Piece
 from blockdot.ingest.rows import Rows
 from blockdot.ingest.spec import DataSpec
 
 
-def read(text: Piece, spec: DataSpec) -> Rows:
-    """Parse whole lines. Raises DataError with file, line and column, what was found, and what is needed."""
-    raw = np.frombuffer(text.data, np.uint8)
+def read(text: Piece, spec: DataSpec, labels: Sequence[str] | None = None) -> Rows:
+    """Parse whole lines. Raises DataError with file, line and column, what was found, and what is needed.
+
+    Where rows have any number of labels, y has a column for each of ``labels``; without them there is no y.
+    """
+    rows, found = _parse(text, spec)
+    if found is None:
+        return rows
+
+    def refuse(row: int, label: str, needed: str) -> DataError:
+        return DataError(f"{text.place}:{rows.lines[row]}: found the label {label}, needed {needed}")
+
+    return replace(rows, y=None if labels is None else found.indicator(labels, refuse))
+
+
+def labels_of(text: Piece, spec: DataSpec) -> set[str]:
+    """The labels that occur in whole lines, of which each has any number."""
+    _, found = _parse(text, spec)
+    return set() if found is None else set(found.names)
+
+
+def _parse(text: Piece, spec: DataSpec) -> tuple[Rows, LabelLists | None]:
+    """The rows, with y where each has one label; and their labels where they have any number."""
+    raw, listed = np.frombuffer(text.data, np.uint8), spec.label is not None and spec.label.is_list
     n_lines, n_entries = text.data.count(b"\n") + 1, text.data.count(b":")
-    y, line, indptr = np.empty(n_lines), np.empty(n_lines, np.int64), np.empty(n_lines + 1, np.int64)
+    n_labels = n_lines + (text.data.count(b",") if listed else 0)
+    labels, label_end = np.empty(n_labels), np.empty(n_lines, np.int64)
+    line, indptr = np.empty(n_lines, np.int64), np.empty(n_lines + 1, np.int64)
     ids, values = np.empty(n_entries, np.int64), np.empty(n_entries + 1)
-    hard = np.empty((n_entries + n_lines, 3), np.int64)
+    hard = np.empty((n_entries + n_labels, 3), np.int64)
     base = 0 if spec.zero_based else 1
     largest = kernel.MAX_INDEX if spec.n_features is None else spec.n_features - 1 + base
-    rows, entries, n_hard, code, place = kernel.parse(raw, base, largest, y, line, indptr, ids, values, hard)
+    rows, entries, n_hard, code, place = kernel.parse(
+        raw, base, largest, listed, labels, label_end, line, indptr, ids, values, hard
+    )
     if code != kernel.GOOD:
-        raise _error(text, code, place, largest)
+        raise _error(text, code, place, largest, listed)
     for target, start, end in hard[:n_hard].tolist():
         value = _convert(text, start, end)
         if target >= 0:
-            y[target] = value
+            labels[target] = value
         else:
             values[~target] = value
     lines = line[:rows] + text.first_line
-    return Rows(text.place, lines, indptr[: rows + 1], ids[:entries], values[:entries], y=y[:rows], read=rows)
+    found = Rows(text.place, lines, indptr[: rows + 1], ids[:entries], values[:entries], read=rows)
+    if not listed:
+        return replace(found, y=labels[:rows]), None
+    counts = np.diff(label_end[:rows], prepend=0)
+    return found, LabelLists.of_numbers(np.repeat(np.arange(rows), counts), labels[: counts.sum()], rows)
 
 
 def _convert(text: Piece, start: int, end: int) -> float:
@@ -45,11 +79,14 @@ def _convert(text: Piece, start: int, end: int) -> float:
     return value
 
 
-def _error(text: Piece, code: int, place: int, largest: int) -> DataError:
+def _error(text: Piece, code: int, place: int, largest: int, listed: bool) -> DataError:
     token = _token(text, place)
     if code == kernel.BAD_LABEL:
+        if listed:
+            return _located(text, place, f"{token!r} as the labels", "numbers with commas between them")
         if "," in token:
-            return _located(text, place, f"the labels {token!r}", "one label a row; several are not supported")
+            remedy = 'one label a row; set label = { separator = "," } if a row can have several'
+            return _located(text, place, f"the labels {token!r}", remedy)
         return _located(text, place, f"{token!r} as the label", _finite(token))
     if code == kernel.BAD_VALUE:
         return _located(text, place, f"{token!r} as a value", _finite(token))

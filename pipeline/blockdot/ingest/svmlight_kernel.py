@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 MAX_INDEX = 10**18 - 1  # every index of up to 18 digits
 
 _POWERS = 10.0 ** np.arange(23)
-_NEWLINE, _HASH, _COLON, _MINUS, _PLUS, _POINT, _ZERO, _NINE = (ord(c) for c in "\n#:-+.09")
+_NEWLINE, _HASH, _COLON, _COMMA, _MINUS, _PLUS, _POINT, _ZERO, _NINE = (ord(c) for c in "\n#:,-+.09")
 
 
 @numba.njit(nogil=True, cache=True)
@@ -88,11 +88,23 @@ def number(text: NDArray[np.uint8], i: int) -> tuple[float, int, bool]:
 
 
 @numba.njit(nogil=True, cache=True)
+def has_colon(text: NDArray[np.uint8], i: int) -> bool:
+    """Whether the token at position i holds a colon: a feature, and no label."""
+    while not ends_token(text, i):
+        if text[i] == _COLON:
+            return True
+        i += 1
+    return False
+
+
+@numba.njit(nogil=True, cache=True)
 def parse(
     text: NDArray[np.uint8],
     base: int,
     largest: int,
-    y: NDArray[np.float64],
+    listed: bool,
+    labels: NDArray[np.float64],
+    label_end: NDArray[np.int64],
     line: NDArray[np.int64],
     indptr: NDArray[np.int64],
     ids: NDArray[np.int64],
@@ -101,22 +113,32 @@ def parse(
 ) -> tuple[int, int, int, int, int]:
     """Fill the arrays, which are large enough; returns rows, entries, hard tokens, an error code and its position.
 
-    ``base`` is the number of the first feature, ``largest`` the largest index allowed. A hard token is recorded as
-    (its row, or ~entry; start; end).
+    ``base`` is the number of the first feature, ``largest`` the largest index allowed. A row has one label, or, if they
+    are ``listed``, any number of them with commas between; ``label_end`` says where those of each row end. A hard token
+    is recorded as (its label, or ~entry; start; end).
     """
-    i, row, k, n_hard, at_line = 0, 0, 0, 0, 0
+    i, row, k, n_labels, n_hard, at_line = 0, 0, 0, 0, 0, 0
     indptr[0] = 0
     while i < text.size:
         while i < text.size and is_blank(text[i]):
             i += 1
         if i < text.size and text[i] != _NEWLINE and text[i] != _HASH:
-            y[row], end, exact = number(text, i)
-            if end == i or not ends_token(text, end):
-                return row, k, n_hard, BAD_LABEL, i
-            if not exact:
-                hard[n_hard, 0], hard[n_hard, 1], hard[n_hard, 2] = row, i, end
-                n_hard += 1
-            i, previous = end, -1
+            token = i
+            while not (listed and has_colon(text, i)):
+                labels[n_labels], end, exact = number(text, i)
+                if end == i:
+                    return row, k, n_hard, BAD_LABEL, token
+                if not exact:
+                    hard[n_hard, 0], hard[n_hard, 1], hard[n_hard, 2] = n_labels, i, end
+                    n_hard += 1
+                n_labels += 1
+                i = end
+                if ends_token(text, i):
+                    break
+                if not (listed and text[i] == _COMMA):
+                    return row, k, n_hard, BAD_LABEL, token
+                i += 1
+            label_end[row], previous = n_labels, -1
             while True:
                 while i < text.size and is_blank(text[i]):
                     i += 1

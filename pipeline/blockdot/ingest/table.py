@@ -40,6 +40,31 @@ class Table:
         """A column as strings, null where missing."""
         return self._null_where_missing(self._strings(name))
 
+    def parts(self, name: str, separator: str) -> tuple[NDArray[np.intp], pa.Array, NDArray[np.bool_]]:
+        """The parts of a column's texts between separators: whose each is, the parts, and which rows are missing.
+
+        Blanks around a part do not count, and a part without anything else is none: an empty text has no parts. The
+        items of a column of lists are its parts.
+        """
+        column = self.columns[name]
+        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            lists = column
+        else:
+            strings = self._strings(name)
+            is_empty = pc.fill_null(pc.equal(strings, ""), False)
+            lists = pc.split_pattern(pc.if_else(is_empty, strings, self._null_where_missing(strings)), separator)
+        items = pc.list_flatten(lists)
+        try:
+            text = pc.utf8_trim_whitespace(items.cast(pa.string()).fill_null(""))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise DataError(
+                f"{self.place}: column {name!r}: found lists of {items.type}, needed lists of text; "
+                "write it as another type"
+            ) from None
+        some = pc.not_equal(text, "")
+        rows = pc.list_parent_indices(lists).filter(some).to_numpy(zero_copy_only=False).astype(np.intp)
+        return rows, text.filter(some), lists.is_null().to_numpy(zero_copy_only=False)
+
     def numbers(self, name: str) -> Floats:
         """A column as float64, NaN where missing. Raises DataError for other text, NaN and Inf."""
         column = self.columns[name]

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from blockdot.objective import logistic_kernel
 from blockdot.vectors import Vector
 
 Weights = Vector | float
@@ -125,22 +126,20 @@ class Logistic:
 
     def value(self, y: Vector, z: Vector, s: Weights) -> float:
         """Σ s [log(1 + eᶻ) − y z], from e^−|z| so that no exponential overflows."""
-        return float(np.sum(s * (np.log1p(np.exp(-np.abs(z))) + (np.maximum(z, 0.0) - y * z))))
+        value: float = logistic_kernel.value_and_grad(_like(y, z), np.ravel(z), _weights(s, z), None)
+        return value
 
     def value_and_grad(self, y: Vector, z: Vector, s: Weights) -> tuple[float, Vector]:
         """The value, and s (σ(z) − y)."""
-        # a = min(1, eᶻ) and b = min(1, e⁻ᶻ), without a branch: one of them is 1, and σ(z) = a/(1 + ab)
-        positive = np.maximum(z, 0.0)
-        a, b = np.exp(z - positive), np.exp(-positive)
-        e = a * b
-        # σ(z) − y over a common denominator: no digits are lost where σ(z) is close to y
-        residual = ((1.0 - y) * a - y * b) / (1.0 + e)
-        return float(np.sum(s * (np.log1p(e) + (positive - y * z)))), s * residual
+        grad = np.empty(z.size)
+        value = logistic_kernel.value_and_grad(_like(y, z), np.ravel(z), _weights(s, z), grad)
+        return value, grad.reshape(z.shape)
 
     def hess_dot(self, y: Vector, z: Vector, s: Weights, u: Vector) -> Vector:  # noqa: ARG002
         """S σ(z) (1 − σ(z)) u."""
-        e = np.exp(-np.abs(z))
-        return s * (e / (1.0 + e) ** 2) * u
+        product = np.empty(z.size)
+        logistic_kernel.hess_dot(np.ravel(z), _weights(s, z), _like(u, z), product)
+        return product.reshape(z.shape)
 
     def predict(self, z: Vector) -> Vector:
         """σ(z), the probability of y = 1."""
@@ -154,3 +153,12 @@ class Logistic:
     def start_z(self, y_mean: float) -> float:
         """log(ȳ/(1 − ȳ)); 0 where all rows are of one class."""
         return math.log(y_mean / (1.0 - y_mean)) if 0.0 < y_mean < 1.0 else 0.0
+
+
+def _like(y: Vector, z: Vector) -> Vector:
+    """``y`` for each number of z, flat."""
+    return np.ravel(np.broadcast_to(y, z.shape))
+
+
+def _weights(s: Weights, z: Vector) -> Vector | None:
+    return None if isinstance(s, float) and s == 1.0 else _like(np.asarray(s, np.float64), z)

@@ -32,6 +32,9 @@ from blockdot.solvers import Result
 class CrossValidated(LinearModel):
     """What these estimators share.
 
+    The models of all M − 1 folds, and that of all rows, are fitted together: of K outputs, M K numbers a feature in
+    each vector of the solver, and M K numbers a row that a process remembers between passes, where there is room.
+
     Parameters
     ----------
     alphas : array or None

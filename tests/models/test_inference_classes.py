@@ -260,6 +260,7 @@ def test_what_inference_of_several_classes_refuses_is_said():
     for option, words in [
         ({"lower": 0.0}, "fitted with lower"),
         ({"penalty_weights": np.arange(4.0)}, "fitted with penalty_weights"),
+        ({"class_weight": "balanced"}, "fitted with class_weight, which standard errors depend on"),
     ]:
         bounded = bd.LogisticRegression(alpha=0.01, **option).fit(X, y, s)
         with pytest.raises(bd.BlockdotError, match=words):

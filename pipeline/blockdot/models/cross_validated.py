@@ -42,9 +42,9 @@ class CrossValidated(LinearModel):
     n_alphas, eps : int, float
         See above.
     cv : int, bd.TimeFolds, bd.HashedFolds, splitter, or iterable of (train, test)
-        A number of folds, dealt out by a hash of each row's identity (the same for any number of workers), so that rows
-        of one ``row_id`` fall in one fold; ``TimeFolds(5)`` judges each model by the rows that follow those that it is
-        fitted to; or, for arrays, what scikit-learn takes.
+        A number of folds, dealt out by a hash of each row's identity (the same for any number of workers, and whatever
+        the classes), so that rows of one ``row_id`` fall in one fold; ``TimeFolds(5)`` judges each model by the rows
+        that follow those that it is fitted to; or, for arrays, what scikit-learn takes.
     rule : {"best", "1se"}
         The α whose models lose least on rows that they have not seen, or the largest within one standard error of it.
 

@@ -246,8 +246,8 @@ def _likelihood(model: Model, reference: Any) -> Likelihood:
         )
     if fit.restricted:
         raise SpecError(
-            f"the model was fitted with {', '.join(fit.restricted)}; there are standard errors for α/2 ‖w‖² and "
-            "for no penalty: fit without"
+            f"the model was fitted with {', '.join(fit.restricted)}, which standard errors depend on and the model "
+            "does not hold: fit without (weights of classes can be given as weights of the rows)"
         )
     if reference is not None and loss != "softmax":
         raise SpecError(f"reference goes with the softmax of several classes, not with the loss {loss}: leave it out")

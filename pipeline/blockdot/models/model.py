@@ -55,7 +55,7 @@ class Fit(BaseModel):
     standardize: bool = False
     """Whether the penalty saw features scaled to standard deviation 1."""
     restricted: tuple[str, ...] = ()
-    """What else shaped the estimates beside the two: bounds, groups, penalty weights, a penalty of the user's own."""
+    """What else shaped the estimates and is not held here: bounds, groups, weights of features or classes."""
     solver: str
     status: str
     message: str

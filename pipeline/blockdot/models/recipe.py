@@ -101,8 +101,13 @@ class Recipe:
         """What shapes the estimates beside ``alpha`` and ``l1_ratio``, by its name."""
         if self.penalty is not None:
             return ("a penalty of its own",)
-        weighed = {"penalty_weights": self.penalty_weights if self.alpha > 0.0 else None}
-        parts = {**weighed, "groups": self.groups, "lower": self.lower, "upper": self.upper}
+        parts = {
+            "penalty_weights": self.penalty_weights if self.alpha > 0.0 else None,
+            "groups": self.groups,
+            "lower": self.lower,
+            "upper": self.upper,
+            "class_weight": self.class_weight,
+        }
         return tuple(name for name, part in parts.items() if part is not None)
 
     def make_penalty(self, data: Dataset, scaling: Scaling, models: int = 1) -> Penalty:

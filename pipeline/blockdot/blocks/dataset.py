@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from blockdot.blocks.block import Block
 from blockdot.blocks.matrix import Floats
 from blockdot.blocks.opened import open_store
+from blockdot.blocks.soundness import csr_of
 from blockdot.blocks.store import new_store, verify_store, write_block
 from blockdot.blocks.sums import Blocks, Source, View
 from blockdot.blocks.table import FeatureTable
@@ -184,7 +185,7 @@ class Dataset:
         Raises DataError for NaN or infinity, and for labels other than 0 and 1 (with row and column), negative weights,
         or lengths that differ.
         """
-        matrix = _canonical(X)
+        matrix = csr_of(X)
         n = matrix.shape[0]
         targets = _targets(y, n)
         weights = _column("sample_weight", sample_weight, n)
@@ -286,27 +287,6 @@ class Dataset:
         problems = verify_store(self.path) if self.path is not None else []
         if problems:
             raise StoreError("\n".join(problems))
-
-
-def _canonical(X: sp.sparray | sp.spmatrix | ArrayLike) -> sp.csr_array:
-    """CSR with sorted rows and no duplicates; the caller's arrays are never written to."""
-    matrix = X if sp.issparse(X) else np.asarray(X)
-    if matrix.ndim != 2:
-        raise DataError(f"X has {matrix.ndim} dimensions; needed 2: rows and features")
-    if matrix.dtype.kind not in "fiub":
-        raise DataError(f"X has the type {matrix.dtype}; needed real numbers")
-    result = sp.csr_array(matrix)
-    dtype = np.float32 if result.dtype == np.float32 else np.float64
-    result = result.astype(dtype, copy=False)
-    if not result.has_canonical_format:
-        result = result.copy()
-        result.sum_duplicates()
-    bad = np.flatnonzero(~np.isfinite(result.data))
-    if bad.size:
-        row = int(np.searchsorted(result.indptr, bad[0], side="right")) - 1
-        column, value = result.indices[bad[0]], result.data[bad[0]]
-        raise DataError(f"X[{row}, {column}] is {value}; needed finite numbers: impute or drop the row first")
-    return result
 
 
 def _targets(y: Targets | None, n: int) -> Floats | None:

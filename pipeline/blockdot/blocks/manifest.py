@@ -8,6 +8,7 @@ with the same digest hold the same bytes. It contains no time and no path of the
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +19,13 @@ from blockdot.errors import StoreError
 
 MANIFEST = "manifest.json"
 
+_LARGEST_JSON = 2**30  # a manifest has some 300 bytes a block
+
 
 class FileEntry(BaseModel):
     """One file of the store."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     file: str
     size: NonNegativeInt
@@ -47,7 +50,7 @@ class BlockEntry(FileEntry):
 class Manifest(BaseModel):
     """What a store holds. ``n_features`` is the width of the space of ids; ``n_occurring`` (k) of them occur."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["blockdot-store"] = "blockdot-store"
     version: Literal[1, 2, 3] = 2
@@ -106,13 +109,22 @@ class Manifest(BaseModel):
         if manifest.digest != manifest._digest():
             raise StoreError(f"{path} was altered: its content does not match its digest; ingest the store again")
         manifest._refuse_strange_names(path)
+        manifest._refuse_contradictions(path)
         return manifest
 
     def _refuse_strange_names(self, path: Path) -> None:
         for entry in (self.table, *self.blocks):
             parts = Path(entry.file).parts
-            if Path(entry.file).is_absolute() or ".." in parts or not parts:
+            if Path(entry.file).is_absolute() or ".." in parts or not parts or "\0" in entry.file:
                 raise StoreError(f"{path}: the file name {entry.file!r} points outside the store")
+
+    def _refuse_contradictions(self, path: Path) -> None:
+        for name in ("rows", "nnz"):
+            stated, found = getattr(self, name), sum(getattr(entry, name) for entry in self.blocks)
+            if stated != found:
+                raise StoreError(f"{path}: {name} is {stated}, and its blocks have {found}; ingest the store again")
+        if max(self.n_features, self.rows, self.nnz, self.rows_read) >= 2**63:
+            raise StoreError(f"{path}: a count beyond 2^63; ingest the store again")
 
 
 def checksum(data: bytes | memoryview) -> str:
@@ -121,12 +133,26 @@ def checksum(data: bytes | memoryview) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file, refusing what is not JSON and keys that occur twice."""
-    text = path.read_bytes()
+    """Parse a JSON file, refusing what is not JSON, keys that occur twice, NaN, and files of absurd size."""
+    text = read_regular(path, _LARGEST_JSON)
     try:
-        return json.loads(text, object_pairs_hook=_unique_keys)
-    except ValueError as error:
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is not valid JSON ({error}); it was damaged or written by something else") from None
+
+
+def read_regular(path: Path, largest: int) -> bytes:
+    """The bytes of a plain file: opening a pipe would wait for ever, and reading a device never end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(f"{path} is not a plain file; it was put there by something else")
+    if status.st_size > largest:
+        raise StoreError(f"{path} has {status.st_size:,} bytes; such a file never has more than {largest:,}")
+    return path.read_bytes()
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(f"the number {text}")
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

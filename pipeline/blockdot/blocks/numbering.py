@@ -39,12 +39,16 @@ def pack(indptr: NDArray[np.integer], ids: NDArray[np.int64], values: Stored | N
     """Number the features of some rows (CSR, no id twice in a row; ``values`` None when all are 1)."""
     if ids.size and ids.min() < 0:
         raise DataError(f"feature id {ids.min()} is negative; ids start at 0")
+    rows = np.asarray(indptr, np.int64)
+    if rows.size == 0 or rows[0] != 0 or rows[-1] != len(ids) or np.any(rows[1:] < rows[:-1]):
+        raise DataError(f"the row offsets do not ascend from 0 to {len(ids)}, the number of entries")
+    if values is not None and len(values) != len(ids):
+        raise DataError(f"there are {len(values)} values for {len(ids)} feature ids; needed one for each")
     width = int(ids.max(initial=-1)) + 1
     occurring = None
     if width > 4 * ids.size + 1024:  # counting beats sorting while the table of counts is no larger than the data
         occurring, ids = np.unique(ids, return_inverse=True)
         width = len(occurring)
-    rows = np.asarray(indptr, np.int64)
     count, mixed, zero = np.zeros(width, np.int64), np.zeros(width, np.bool_), np.zeros(width, np.bool_)
     _tally(ids, values, count, mixed, zero)
     present = np.flatnonzero(count)

@@ -18,9 +18,9 @@ from blockdot import atomic
 from blockdot.blocks.block import Block
 from blockdot.blocks.manifest import MANIFEST, Manifest
 from blockdot.blocks.pages import Mapping, Spilled, pages
-from blockdot.blocks.store import check_size, read_block, read_table
+from blockdot.blocks.store import check_size, placed, read_block, read_table
 from blockdot.blocks.table import FeatureTable
-from blockdot.errors import DataError, StoreError
+from blockdot.errors import StoreError
 
 # Stores that a cache holds at the same time.
 _STORES = 3
@@ -76,7 +76,7 @@ class _OpenStore:
         self.path, self._original = path, copied_from
         self.manifest = Manifest.read(path)
         self._ask_for([self.manifest.table.file])
-        self.table = read_table(path, self.manifest.table)
+        self.table = read_table(path, self.manifest)
         self._size = sum(entry.size for entry in self.manifest.blocks)
         self._blocks: dict[int, Block] = {}
         self._files: dict[int, tuple[Mapping, Spilled]] = {}
@@ -91,12 +91,9 @@ class _OpenStore:
         return self._blocks[index]
 
     def _mapped(self, index: int) -> Block:
-        block, mapping = read_block(self.path, self.manifest.blocks[index], self.manifest.n_labels)
-        try:
-            block = block.placed(self.table.locate(block.columns), len(self.table))
-        except DataError as error:
-            path = self.path / self.manifest.blocks[index].file
-            raise StoreError(f"{path} and the table of features differ: {error}; ingest the store again") from None
+        entry = self.manifest.blocks[index]
+        block, mapping = read_block(self.path, entry, self.manifest.n_labels)
+        block = placed(self.path / entry.file, block, self.table)
         spilled = Spilled()
         if not pages.hold(self._size):
             assert block.positions is not None

@@ -6,6 +6,7 @@
     dense_…          the same for rows that are stored in full
     add_gram         outⱼₗ +=  Σᵢ uᵢ xᵢⱼ xᵢₗ          of some of the columns; one entry for each pair
     add_sorted       the sum of two sparse sets of rows, each with ascending positions
+    unsound_row      the first row whose indices are out of range or do not ascend
 
 Row i of sparse rows has the entries ``indptr[i] … indptr[i+1]`` of ``indices`` (uint32) and ``values`` (float32 or
 float64, or None when all are 1). ``indptr`` may be a slice of a longer one, so a range of rows is a view. Sums are
@@ -264,3 +265,21 @@ def add_sorted(
         i += from_a
         j += from_b
     return positions, rows
+
+
+@numba.njit(nogil=True, cache=True)
+def unsound_row(indptr: NDArray[np.integer], indices: NDArray[np.integer], low: int, high: int) -> int:
+    """The first row that has an index below ``low``, from ``high`` on, or not above the one before it; −1 for none.
+
+    ``indptr`` must ascend from 0 to at most ``len(indices)``.
+    """
+    for i in range(indptr.size - 1):
+        start, end = np.uint64(indptr[i]), np.uint64(indptr[i + 1])
+        if start == end:
+            continue
+        unsound = np.int64(indices[start]) < low or np.int64(indices[end - _ONE]) >= high
+        for k in range(start + _ONE, end):  # without a way out, so that it runs over whole vector registers
+            unsound |= indices[k] <= indices[k - _ONE]
+        if unsound:
+            return i
+    return -1

@@ -16,6 +16,7 @@ every index, because a compiled loop would write outside its vector for an index
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ from blockdot.blocks.block import Block
 from blockdot.blocks.manifest import MANIFEST, BlockEntry, FileEntry, Manifest, checksum
 from blockdot.blocks.matrix import Matrix
 from blockdot.blocks.pages import Mapping
+from blockdot.blocks.soundness import check_block, check_table, refuse_compressed
 from blockdot.blocks.table import FeatureTable
-from blockdot.errors import BlockdotError, StoreError
+from blockdot.errors import BlockdotError, DataError, StoreError
 
 _FEW_LABELS = 256
 
@@ -132,13 +134,15 @@ def verify_store(path: Path) -> list[str]:
         manifest = Manifest.read(path)
     except BlockdotError as error:
         return [str(error)]
-    problems = []
+    problems, table = [], None
     for entry in (manifest.table, *manifest.blocks):
         try:
-            if isinstance(entry, BlockEntry):
-                read_block(path, entry, manifest.n_labels)
-            else:
-                read_table(path, entry)
+            if not isinstance(entry, BlockEntry):
+                table = read_table(path, manifest)
+                continue
+            block = read_block(path, entry, manifest.n_labels).block
+            if table is not None:
+                placed(path / entry.file, block, table)
         except BlockdotError as error:
             problems.append(str(error))
     known = {entry.file for entry in (manifest.table, *manifest.blocks)} | {MANIFEST}
@@ -163,6 +167,14 @@ def read_block(store: Path, entry: BlockEntry, n_labels: int | None) -> MappedBl
         raise StoreError(f"{path} is not a block: {error}; ingest the store again") from None
     _check_block(path, block, entry, n_labels)
     return MappedBlock(block, mapping)
+
+
+def placed(path: Path, block: Block, table: FeatureTable) -> Block:
+    """The block of the file ``path`` with the places of its columns in the table of the store."""
+    try:
+        return block.placed(table.locate(block.columns), len(table))
+    except DataError as error:
+        raise StoreError(f"{path} and the table of features differ: {error}; ingest the store again") from None
 
 
 def _serialise(block: Block) -> memoryview:
@@ -254,6 +266,7 @@ def _check_block(path: Path, block: Block, entry: BlockEntry, n_labels: int | No
         wrong = f"{X.n_dense} dense columns of {X.n_columns}"
     if wrong is not None:
         raise StoreError(f"{path} holds {wrong}; ingest the store again")
+    check_block(path, block, entry)
 
 
 def _map(store: Path, entry: FileEntry) -> tuple[pa.RecordBatch, Mapping]:
@@ -275,8 +288,11 @@ def _map(store: Path, entry: FileEntry) -> tuple[pa.RecordBatch, Mapping]:
         reader = pa.ipc.open_file(buffer)
         if reader.num_record_batches != 1:
             raise StoreError(f"{path} holds {reader.num_record_batches} record batches, needed 1")
-        return reader.get_batch(0), mapping
-    except pa.ArrowException as error:
+        refuse_compressed(path, buffer)
+        batch = reader.get_batch(0)
+        batch.validate()
+        return batch, mapping
+    except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} is not an Arrow file: {error}; ingest the store again") from None
 
 
@@ -284,9 +300,12 @@ def check_size(store: Path, entry: FileEntry) -> None:
     """See that the file is there with its size."""
     path = store / entry.file
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except OSError:
         raise StoreError(f"{path} is missing; restore it from a copy, or ingest the store again") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(f"{path} is not a plain file; restore it from a copy, or ingest the store again")
+    size = status.st_size
     if size != entry.size:
         raise StoreError(
             f"{path} has {size:,} bytes, expected {entry.size:,}: it was truncated or replaced; "
@@ -299,14 +318,17 @@ def _table_bytes(table: FeatureTable) -> memoryview:
     return _ipc_bytes(pa.record_batch({name: pa.array(array) for name, array in columns.items()}))
 
 
-def read_table(store: Path, entry: FileEntry) -> FeatureTable:
+def read_table(store: Path, manifest: Manifest) -> FeatureTable:
     """The table of features, checked."""
+    entry = manifest.table
     batch, _ = _map(store, entry)
     try:
         arrays = [batch.column(name).to_numpy(zero_copy_only=True) for name in ("id", "count", "sum", "squares")]
     except (KeyError, pa.ArrowException) as error:
         raise StoreError(f"{store / entry.file} is not a table of features: {error}; ingest the store again") from None
-    return FeatureTable(*arrays)
+    table = FeatureTable(*arrays)
+    check_table(store / entry.file, table, manifest.n_occurring, manifest.n_features)
+    return table
 
 
 def _ipc_bytes(batch: pa.RecordBatch) -> memoryview:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from blockdot.blocks.soundness import check_parts
 from blockdot.errors import DataError
 
 
@@ -33,7 +34,12 @@ def with_columns(X: Any, *others: Any) -> tuple[Any, ...]:
 
 
 def gathered(*collections: Any) -> tuple[Any, ...]:
-    """Each Dask collection computed, and its partitions stacked; what is none is given back as it is."""
+    """Each Dask collection computed, and its partitions stacked; what is none is given back as it is.
+
+    Raises DataError for a sparse matrix with parts that do not fit: whoever works on it next would crash.
+    """
+    for item in collections:
+        check_parts(item)
     lazy = [item for item in collections if _is_dask(item)]
     if not lazy:
         return collections
@@ -67,4 +73,6 @@ def _stacked(parts: list[Any]) -> Any:
 
 def _plain(part: Any) -> Any:
     """A chunk of sparse.COO as scipy has it."""
-    return part.to_scipy_sparse() if hasattr(part, "to_scipy_sparse") else part
+    part = part.to_scipy_sparse() if hasattr(part, "to_scipy_sparse") else part
+    check_parts(part)
+    return part

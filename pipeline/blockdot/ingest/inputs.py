@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blockdot.errors import SpecError
+from blockdot.ingest.spec import twice
 
 _PACKAGE = "package:"
 
@@ -28,15 +29,18 @@ def resolve(inputs: str | Path | Sequence[str | Path]) -> list[tuple[Path, str]]
     if not given:
         raise SpecError("no inputs were given; name one or more files, globs or directories")
     files = [file for item in given for file in _files(item)]
+    for file in twice(files):
+        raise SpecError(f"the file {file} is given twice, so its rows would count twice; name it once")
     for file in files:
-        if files.count(file) > 1:
-            raise SpecError(f"the file {file} is given twice, so its rows would count twice; name it once")
+        _refuse_strange(file)
     parent = os.path.commonpath([file.parent for file in files])
     return [(file, file.relative_to(parent).as_posix()) for file in files]
 
 
 def _files(item: str | Path) -> Iterator[Path]:
     text = str(item)
+    if "://" in text:
+        raise SpecError(f"the input {text!r} is a URL; needed files of this machine: fetch them first")
     path = _in_package(text) if text.startswith(_PACKAGE) else Path(text).expanduser().absolute()
     if path.is_dir():
         found = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file.relative_to(path))]
@@ -47,6 +51,16 @@ def _files(item: str | Path) -> Iterator[Path]:
     if not found:
         raise SpecError(f"the input {text!r} leads to no file ({path}); correct the path, or make the file")
     yield from found
+
+
+def _refuse_strange(file: Path) -> None:
+    """Names are kept, and printed; and reading a pipe or a device might never end."""
+    if not file.is_file():
+        raise SpecError(f"the input {file} is not a plain file; name a file, a glob or a folder")
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        raise SpecError(f"the name of the file {str(file)!a} is not UTF-8; give it another name") from None
 
 
 def _hidden(path: Path) -> bool:

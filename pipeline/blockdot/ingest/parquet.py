@@ -16,6 +16,9 @@ from blockdot.ingest.plan import Chunk, parquet_file
 from blockdot.ingest.spec import DataSpec
 from blockdot.ingest.table import Table
 
+# Rows of a batch: a run of equal values takes no room in the file, and all of it in memory.
+_MOST_ROWS = 1 << 20
+
 
 def read(chunk: Chunk, needed: Sequence[str], spec: DataSpec, block_bytes: int) -> Iterator[Table]:
     """The columns ``needed`` of some row groups, in tables of about ``block_bytes``."""
@@ -27,7 +30,7 @@ def read(chunk: Chunk, needed: Sequence[str], spec: DataSpec, block_bytes: int) 
     row = chunk.first_line
     try:
         for batch in file.iter_batches(
-            batch_size=max(1, rows * block_bytes // max(size, block_bytes)),
+            batch_size=min(max(1, rows * block_bytes // max(size, block_bytes)), _MOST_ROWS),
             row_groups=list(groups),
             columns=list(needed),
         ):

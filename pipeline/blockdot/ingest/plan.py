@@ -11,16 +11,10 @@ by where it lies on a machine.
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -28,13 +22,12 @@ import pyarrow.parquet as pq
 
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError
+from blockdot.ingest.files import DEFAULT, Limits, is_compressed, open_text
 from blockdot.ingest.inputs import resolve
-from blockdot.ingest.spec import DataSpec
+from blockdot.ingest.spec import DataSpec, twice
 
 _MIB = 1 << 20
 _BOM = b"\xef\xbb\xbf"
-_COMPRESSED = {".gz", ".bz2", ".zip"}
-_UNREADABLE = {".xz", ".zst", ".lz4", ".7z", ".tar", ".tgz", ".rar"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +40,7 @@ class Source:
     columns: tuple[str, ...] | None = None
     body: int = 0
     body_line: int = 1
+    limits: Limits = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -95,79 +89,36 @@ def plan(inputs: str | Path | Sequence[str | Path], spec: DataSpec, pool: Pool) 
 def pieces(chunk: Chunk, block_bytes: int, *, whole: bool = False) -> Iterator[Piece]:
     """The text of a chunk in pieces of whole lines; all of it in one piece if ``whole``."""
     source, line = chunk.source, chunk.first_line
-    with open_text(source.path) as file:
+    with open_text(source.path, source.limits) as file:
         if not is_compressed(source.path):
             file.seek(chunk.start)
             yield Piece(str(source.path), line, file.read(chunk.stop - chunk.start), source.columns)
             return
         file.read(source.body)
-        while data := file.read() if whole else file.read(block_bytes - 1) + file.readline():
+        while data := file.read() if whole else file.read(block_bytes - 1) + file.line():
             yield Piece(str(source.path), line, data, source.columns)
             line += data.count(b"\n")
 
 
-def is_compressed(path: Path) -> bool:
-    """Whether the file is read as a stream."""
-    return path.suffix.lower() in _COMPRESSED
-
-
-@contextmanager
-def open_text(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a text file, decompressed. Raises DataError if it cannot be read or is damaged."""
-    try:
-        with _open(path) as file:
-            yield file
-    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(
-            f"{path}: the compressed file is damaged or of another kind ({error}); fetch it again"
-        ) from None
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
-        ) from None
-
-
-def _open(path: Path) -> IO[bytes]:
-    suffix = path.suffix.lower()
-    if suffix in _UNREADABLE:
-        raise DataError(
-            f"{path}: {suffix} files cannot be read; needed plain text, .gz, .bz2 or .zip: convert the file"
-        )
-    if suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path))
-    if suffix == ".bz2":
-        return cast(IO[bytes], bz2.open(path))
-    if suffix == ".zip":
-        return _open_zip(path)
-    return path.open("rb")
-
-
-def _open_zip(path: Path) -> IO[bytes]:
-    archive = zipfile.ZipFile(path)
-    names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    if len(names) != 1:
-        raise DataError(f"{path}: found {len(names)} files in the archive, needed one; unpack it and name the files")
-    return archive.open(names[0])
-
-
 def _inspect(index: int, path: Path, name: str, spec: DataSpec) -> Source:
     """See that the file can be read and has content; find its columns and where its rows begin."""
+    limits = Limits(spec.max_expansion, spec.max_line_bytes)
     if spec.format == "parquet":
-        return Source(index, path, name, tuple(parquet_file(path).schema_arrow.names))
-    with open_text(path) as file:
-        first = file.readline()
+        return Source(index, path, name, tuple(parquet_file(path).schema_arrow.names), limits=limits)
+    with open_text(path, limits) as file:
+        first = file.line()
         body = len(_BOM) if first.startswith(_BOM) else 0
         if not first[body:]:
             raise DataError(f"{path}: the file is empty; remove it from the inputs, or write it again")
         if spec.format == "svmlight":
-            return Source(index, path, name, None, body)
+            return Source(index, path, name, None, body, limits=limits)
         if spec.columns is not None:
-            return Source(index, path, name, spec.columns, body)
+            return Source(index, path, name, spec.columns, body, limits=limits)
         header, line, end = first[body:], 1, len(first)
         while header and not header.strip(b"\r\n"):
-            header, line = file.readline(), line + 1
+            header, line = file.line(), line + 1
             end += len(header)
-    return Source(index, path, name, _header(path, line, header, spec), end, line + 1)
+    return Source(index, path, name, _header(path, line, header, spec), end, line + 1, limits)
 
 
 def _header(path: Path, line: int, raw: bytes, spec: DataSpec) -> tuple[str, ...]:
@@ -180,9 +131,8 @@ def _header(path: Path, line: int, raw: bytes, spec: DataSpec) -> tuple[str, ...
         names = next(reader, [])
     except csv.Error as error:
         raise DataError(f"{path}:{line}: the header cannot be read ({error}); convert the line ends to LF") from None
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"{path}:{line}: the header has the column {name!r} twice; give each column its own name")
+    for name in twice(names):
+        raise DataError(f"{path}:{line}: the header has the column {name!r} twice; give each column its own name")
     return tuple(names)
 
 
@@ -206,11 +156,11 @@ def _cut(source: Source, spec: DataSpec, block_bytes: int) -> Iterator[Chunk]:
 
 
 def _cut_text(source: Source, block_bytes: int) -> Iterator[Chunk]:
-    with open_text(source.path) as file:
+    with open_text(source.path, source.limits) as file:
         size, start = source.path.stat().st_size, source.body
         while start < size:
             file.seek(start + block_bytes - 1)
-            file.readline()
+            file.line()
             stop = min(file.tell(), size)
             yield Chunk(source, start, stop, source.body_line)
             start = stop
@@ -219,6 +169,8 @@ def _cut_text(source: Source, block_bytes: int) -> Iterator[Chunk]:
 def _cut_row_groups(source: Source, block_bytes: int) -> Iterator[Chunk]:
     """Join row groups while they stay within ``block_bytes``: a file of tiny ones is no store of tiny blocks."""
     metadata = parquet_file(source.path).metadata
+    declared = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    source.limits.check_size(source.path, max(declared, metadata.num_rows))
     if metadata.num_rows == 0:
         raise DataError(f"{source.path}: the file has no rows; remove it from the inputs, or write it again")
     start = row = rows = size = 0

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ORDER = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")  # one way to read each text: no backtracking
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,12 @@ class Rule:
     @classmethod
     def parse(cls, text: str) -> Rule:
         """Parse a rule. Raises ValueError with the grammar in its text."""
-        match = re.fullmatch(r"\s*(>=|<=|==|>|<|in\b)\s*(.+?)\s*", text)
+        match = re.match(r"(>=|<=|==|>|<|in\b)", text.strip())
         if match is None:
             raise ValueError(_refusal(text))
-        relation, rest = match.groups()
+        relation, rest = match.group(), text.strip()[match.end() :].strip()
+        if not rest:
+            raise ValueError(_refusal(text))
         if relation in _ORDER:
             if not _NUMBER.fullmatch(rest):
                 raise ValueError(_refusal(text))

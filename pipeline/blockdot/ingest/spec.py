@@ -6,7 +6,8 @@ A column option may be written as a name, or as a table with the name and more: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -100,6 +101,10 @@ class DataSpec(_Spec):
     block_bytes: int | None = Field(default=None, ge=1, le=2**30)
     """Bytes of text in a chunk; None: a 64th of all, between 1 MiB and 32 MiB."""
     dtype: Literal["float32", "float64"] = "float32"
+    max_expansion: int = Field(default=200, ge=1)
+    """How many times its size a compressed file (a Parquet file, too) may become; up to 64 MiB every file may."""
+    max_line_bytes: int = Field(default=2**26, ge=1, le=2**30)
+    """The longest line of a text file: more is taken for a file without line ends."""
 
     @model_validator(mode="after")
     def _only_what_the_format_has(self) -> Self:
@@ -203,9 +208,8 @@ class FeaturesSpec(_Spec):
             raise ValueError("no features: name columns under numeric, hashed, one_hot or crosses")
         lists = {"numeric": [n.column for n in self.numeric], "hashed": self.hashed, "one_hot": self.one_hot}
         for option, names in lists.items():
-            for name in names:
-                if list(names).count(name) > 1:
-                    raise ValueError(f"{option} names the column {name!r} twice")
+            for name in twice(names):
+                raise ValueError(f"{option} names the column {name!r} twice")
         for cross in self.crosses:
             if len(set(cross)) < max(len(cross), 2):
                 raise ValueError(f"the cross {list(cross)} needs two or more different columns")
@@ -221,6 +225,12 @@ class FeaturesSpec(_Spec):
 
 
 S = TypeVar("S", bound=BaseModel)
+T = TypeVar("T", bound=Hashable)
+
+
+def twice(names: Iterable[T]) -> list[T]:
+    """Those that occur more than once."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def parse_spec(kind: type[S], value: S | Mapping[str, object], where: str) -> S:

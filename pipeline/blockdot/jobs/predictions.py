@@ -110,9 +110,15 @@ def write_predictions(
 def verified(path: Path) -> str:
     """The checksum of the manifest of a prediction set, whose parts are all there and unchanged; else StoreError."""
     content = read_json(path / MANIFEST) if (path / MANIFEST).exists() else {"parts": [{"file": MANIFEST}]}
-    for entry in content["parts"]:
-        if file_digest(path / entry["file"]) != entry.get("checksum", ""):
-            raise StoreError(f"{path / entry['file']} is missing or was altered; run the stage predict again")
+    try:
+        parts = [(str(entry["file"]), entry.get("checksum", "")) for entry in content["parts"]]
+    except (KeyError, TypeError, AttributeError):
+        raise StoreError(f"{path / MANIFEST} does not list parts; run the stage predict again") from None
+    for name, expected in parts:
+        if Path(name).name != name or not expected:
+            raise StoreError(f"{path / MANIFEST} lists the strange part {name!r}; run the stage predict again")
+        if file_digest(path / name) != expected:
+            raise StoreError(f"{path / name} is missing or was altered; run the stage predict again")
     return checksum((path / MANIFEST).read_bytes())
 
 

@@ -19,9 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from blockdot import atomic
-from blockdot.blocks.manifest import checksum, read_json
+from blockdot.blocks.manifest import checksum, read_json, read_regular
 from blockdot.errors import SpecError, StoreError
 from blockdot.redaction import redacted
+
+_LARGEST = 2**40
 
 
 class RunDirectory:
@@ -116,6 +118,6 @@ def digest_of(*content: object) -> str:
 def file_digest(path: Path) -> str | None:
     """The checksum of a small file; None when it is not there."""
     try:
-        return checksum(path.read_bytes())
-    except OSError:
+        return checksum(read_regular(path, _LARGEST))
+    except (OSError, StoreError):
         return None

@@ -28,7 +28,7 @@ from typing_extensions import TypeIs
 
 from blockdot import atomic
 from blockdot.blocks.dataset import Dataset
-from blockdot.blocks.manifest import checksum, read_json
+from blockdot.blocks.manifest import checksum, read_json, read_regular
 from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError, StoreError
@@ -39,6 +39,8 @@ from blockdot.objective.passes import Raw
 from blockdot.objective.predictors import Linear
 from blockdot.vectors import Vector
 
+_LARGEST_WEIGHTS = 2**40
+
 MODEL, WEIGHTS = "model.json", "weights.safetensors"
 
 Paths = str | Path | Sequence[str | Path]
@@ -48,7 +50,7 @@ Rows = Dataset | sp.sparray | sp.spmatrix | ArrayLike
 class Fit(BaseModel):
     """How the fit ended, for the record."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     alpha: float
     l1_ratio: float = 0.0
@@ -74,7 +76,7 @@ class Fit(BaseModel):
 class ModelInfo(BaseModel):
     """What model.json holds beside the checksum."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["blockdot-model"] = "blockdot-model"
     version: Literal[1, 2] = 2
@@ -168,7 +170,13 @@ class Model:
 
     def dense_coef(self) -> Vector:
         """The coefficients of all ``n_features`` features, 0 for those that did not occur; (K, n_features) for K."""
-        out = np.zeros((self.info.n_features, *self.coef.shape[1:]))
+        try:
+            out = np.zeros((self.info.n_features, *self.coef.shape[1:]))
+        except (MemoryError, ValueError, OverflowError):
+            raise DataError(
+                f"the coefficients of all {self.info.n_features:,} features do not fit in memory; use those of the "
+                f"{len(self.ids):,} that occurred: model.ids and model.coef"
+            ) from None
         out[self.ids] = self.coef
         return np.ascontiguousarray(out.T)
 
@@ -268,7 +276,7 @@ def load_model(path: str | Path) -> Model:
     path = Path(path)
     try:
         content = read_json(path / MODEL)
-        weights = (path / WEIGHTS).read_bytes()
+        weights = read_regular(path / WEIGHTS, _LARGEST_WEIGHTS)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
             f"{path} is not a model directory: {error.filename} is missing; save the model again"
@@ -311,7 +319,28 @@ def _checked(path: Path, info: ModelInfo, weights: bytes) -> Model:
     )
     if not sound:
         raise StoreError(f"{path / WEIGHTS} holds arrays of the wrong type, shape or order; save the model again")
+    contradiction = _contradiction(info, outputs)
+    if contradiction is not None:
+        raise StoreError(f"{path / MODEL}: {contradiction}; save the model again")
     return Model(info, ids, coef, tail)
+
+
+def _contradiction(info: ModelInfo, outputs: int | None) -> str | None:
+    """What of a model's description does not agree with the rest of it."""
+    if outputs is not None and type(outputs) is not int:
+        return f"outputs is {outputs!r}, no whole number"
+    if info.labels is None:
+        return None
+    count, targets = len(info.labels), kind_of(info.loss).targets
+    if targets == "numbers" or (targets == "two classes" and count != 2):
+        return f"{count} labels for the loss {info.loss}"
+    if targets == "classes" and count != outputs:
+        return f"{count} labels for {outputs} outputs"
+    for name in ("classes", "class_shares"):
+        named = getattr(info, name)
+        if named is not None and len(named) != count:
+            return f"{len(named)} {name} for {count} labels"
+    return None
 
 
 def _meaning(features: dict[str, Any] | None) -> tuple[object, object] | None:

@@ -108,11 +108,12 @@ def _client(address: Address, table: ClusterTable, security: Security | None) ->
         raise ExecutionError(
             f"no connection to the scheduler at {address} ({error}); see the scheduler's log"
         ) from None
-    with client, DaskPool(client, table.wait_seconds) as pool:
+    with client:
         if not table.insecure:
             _refuse_plain_members(client)
-        logger.info("connected to %s: %d worker threads", address, pool.n_workers)
-        yield pool
+        with DaskPool(client, table.wait_seconds) as pool:
+            logger.info("connected to %s: %d worker threads", address, pool.n_workers)
+            yield pool
 
 
 def _refuse_plain_members(client: Client) -> None:

@@ -117,7 +117,8 @@ def check_block(path: Path, block: Block, entry: BlockEntry) -> None:
     """See that numbers read from the file ``path`` can be used as they are. Raises StoreError."""
     X, rows = block.X, block.n_rows
     columns = {
-        "y": block.y, "weight": block.sample_weight, "offset": block.offset, "row_id": block.row_id, "group": block.group,
+        "y": block.y, "weight": block.sample_weight, "offset": block.offset,
+        "row_id": block.row_id, "group": block.group,
     }  # fmt: skip
     lengths = {name: len(array) for name, array in columns.items() if array is not None}
     wrong = None

@@ -11,6 +11,8 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +90,26 @@ def locked(path: Path, busy: str) -> Iterator[None]:
 def _created(path: Path, flags: int, mode: int = 0o666) -> int:
     """Open a file to write to, and no symbolic link: one that somebody laid where we write could lead anywhere."""
     return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off what SIGINT, SIGTERM and SIGALRM do until the block has ended. (Only the main thread handles signals.)"""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pending: set[int] = set()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    handlers = {number: handler for number, handler in handlers.items() if handler is not None}  # None: not of Python
+    try:
+        for number in handlers:
+            signal.signal(number, lambda given, _: pending.add(given))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for given in sorted(pending):
+            signal.raise_signal(given)
 
 
 def _is_at(file: IO[str], path: Path) -> bool:

@@ -1,12 +1,12 @@
 """The command line.
 
-    blockdot run JOB.toml [--set table.key=value]… [--cluster FILE|ADDRESS] [--insecure] [--strict] [--json]
+    blockdot run JOB.toml [--set table.key=value]… [--cluster FILE|ADDRESS] [--resume] [--strict] [--insecure] [--json]
     blockdot ingest | fit | evaluate | predict JOB.toml        the stages alone, with the same options
     blockdot inspect | verify STORE
     blockdot cluster certificates DIR                          for a cluster that speaks TLS
 
 Exit codes: 0 done; 2 wrong usage or job spec; 3 bad data; 4 not converged under --strict; 75 interrupted: run the same
-command again, finished stages are kept; 1 anything else.
+command again with --resume; 1 anything else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from blockdot.errors import BlockdotError, DataError, InterruptedRunError
 from blockdot.redaction import redacted
 
 if TYPE_CHECKING:
-    from blockdot.jobs.stages import Reporter, Run, Tick
+    from blockdot.jobs.reporter import Reporter, Tick
+    from blockdot.jobs.stages import Run
 
 
 class Plain:
@@ -70,17 +71,24 @@ def job_command(name: str, text: str) -> Callable[..., None]:
     @click.argument("job", type=click.Path(dir_okay=False, path_type=Path))
     @click.option("--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Override a key of the spec.")
     @click.option("--cluster", metavar="FILE|ADDRESS", help="Where to run, in the place of [cluster].")
+    @click.option("--resume", is_flag=True, help="Go on from the checkpoint of a fit that was interrupted.")
     @click.option("--strict", is_flag=True, help="Exit with 4 when the fit does not converge.")
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object of results, and nothing else.")
     @click.option("--insecure", is_flag=True, help="Allow a scheduler on another machine without TLS.")
     def command(
-        job: Path, settings: Sequence[str], cluster: str | None, strict: bool, as_json: bool, insecure: bool
+        job: Path,
+        settings: Sequence[str],
+        cluster: str | None,
+        resume: bool,
+        strict: bool,
+        as_json: bool,
+        insecure: bool,
     ) -> None:
         from blockdot.jobs.spec import load_job
         from blockdot.jobs.stages import Run
 
         settings = (*settings, *(["cluster.insecure=true"] if insecure else []))
-        run = Run(load_job(job, settings, cluster), _reporter(as_json), strict)
+        run = Run(load_job(job, settings, cluster), _reporter(as_json), strict, resume)
         results = run.run(None if name == "run" else (name,))
         click.echo(json.dumps(results, indent=1, ensure_ascii=False) if as_json else _summary(run, results))
 
@@ -164,6 +172,10 @@ def certificates(directory: Path, hosts: Sequence[str], days: int) -> None:
         click.echo(str(path))
 
 
+_INTERRUPTED = (
+    "interrupted; run the same command again with --resume: finished stages are kept, and a fit goes on from its "
+    "checkpoint"
+)
 _AGAIN = 10.0  # seconds until an interrupt that was lost is raised again
 
 
@@ -180,7 +192,7 @@ def entry() -> NoReturn:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort, InterruptedRunError):
         signal.setitimer(signal.ITIMER_REAL, 0)
-        click.echo("interrupted; run the same command again: finished stages are kept", err=True)
+        click.echo(_INTERRUPTED, err=True)
         sys.exit(75)
     except BlockdotError as error:
         click.echo(f"blockdot: {error}", err=True)

@@ -3,7 +3,7 @@
 Every error that blockdot raises on purpose is a :class:`BlockdotError`. Its text says where (file and line, block and
 row, table and key), what was found, what is needed, and what to do. The class decides the exit code of the command
 line: 2 for wrong usage or a wrong job spec, 3 for bad data, 4 for a fit that did not converge under ``--strict``,
-75 for a run that was interrupted and can be started again. Secrets in a text are struck out before anybody sees it.
+75 for a run that was interrupted and can be resumed. Secrets in a text are struck out before anybody sees it.
 """
 
 from __future__ import annotations

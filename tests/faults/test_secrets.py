@@ -93,7 +93,7 @@ def test_printed_lines_and_the_log(tmp_path, capsys):
     text = "reading s3://ada:hunter2@bucket/day.csv"
     Plain(quiet=False).say(text)
     directory = RunDirectory(tmp_path / "run")
-    with directory.opened():
+    with directory.opened(Plain(quiet=False).say):
         logging.getLogger("blockdot.somewhere").info("reading %s", "s3://ada:hunter2@bucket/day.csv")
     log = json.loads(directory.log.read_text())["message"]
     assert capsys.readouterr().err.strip() == log == "reading s3://***@bucket/day.csv"

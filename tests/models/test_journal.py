@@ -75,7 +75,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
-def test_an_interrupted_fit_goes_on_to_the_same_bits_without_doing_anything_twice(run, monkeypatch):
+def test_an_interrupted_fit_goes_on_to_the_same_bits_without_doing_anything_twice(run, monkeypatch, tmp_path):
     passes = []
     real = Blocks.sum
     monkeypatch.setattr(Blocks, "sum", lambda self, *given: (passes.append(1), real(self, *given))[1])
@@ -83,11 +83,11 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits_without_doing_anything_twic
     bits, whole = run(Journal(), calls.append)
     everything = len(passes)
     for call in sorted({1, len(calls) // 3 + 1, len(calls) // 2 + 1, len(calls)}):
-        journal = Journal()
-        with pytest.raises(InterruptionError):
-            run(journal, interrupt_at(call))
-        passes.clear()
-        again, result = run(journal)
+        with Journal(tmp_path / str(call)) as journal:
+            with pytest.raises(InterruptionError):
+                run(journal, interrupt_at(call))
+            passes.clear()
+            again, result = run(journal)
         assert again == bits
         assert (result.iterations, result.evaluations, result.message) == (
             whole.iterations, whole.evaluations, whole.message,
@@ -96,22 +96,30 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits_without_doing_anything_twic
             assert len(passes) < everything / 2
 
 
-def test_many_interruptions_in_one_fit():
+@pytest.mark.parametrize("every", [0.0, 1e-3, 3600.0])
+def test_many_interruptions_in_one_fit(every, tmp_path):
     run = RUNS["a path of penalties"]
     bits, _ = run(Journal())
-    journal, interruptions = Journal(), 0
-    while True:
-        try:
-            again, _ = run(journal, interrupt_at(2))
-            break
-        except InterruptionError:
-            interruptions += 1
+    interruptions = 0
+    with Journal(tmp_path, every=every) as journal:
+        while True:
+            try:
+                again, _ = run(journal, interrupt_at(2))
+                break
+            except InterruptionError:
+                interruptions += 1
     assert again == bits
     assert interruptions > 5
 
 
-def test_the_journal_of_another_fit_is_refused():
+def test_the_journal_of_another_fit_is_refused(tmp_path):
+    with Journal(tmp_path) as journal:
+        RUNS["a path with cross-validation"](journal)
+        with pytest.raises(SpecError, match="this journal is of another fit"):
+            RUNS["a path of penalties"](journal)
+
+
+def test_without_a_directory_nothing_is_kept():
     journal = Journal()
     RUNS["a path with cross-validation"](journal)
-    with pytest.raises(SpecError, match="of another fit"):
-        RUNS["a path of penalties"](journal)
+    assert journal.progress == ((), None)

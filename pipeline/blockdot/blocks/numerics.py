@@ -88,11 +88,10 @@ def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
 
 def require_agreement(pool: Pool, *, strict: bool) -> None:
     """Warn of worker processes that compute other bits than this process; ExecutionError if ``strict``."""
-    ours = fingerprint()
     found = [
-        f"the worker {name} computes other bits than this process ({'; '.join(differences(ours, theirs))})"
+        f"the worker {name} computes other bits than this process ({'; '.join(differences(fingerprint(), theirs))})"
         for name, theirs in pool.everywhere(fingerprint).items()
-        if theirs != ours
+        if theirs != fingerprint()
     ]
     if found and strict:
         raise ExecutionError(

@@ -3,6 +3,7 @@
     DIR/job.toml        the resolved spec        DIR/train.blocks  DIR/test.blocks   the block stores
     DIR/log.jsonl       one JSON object a line   DIR/model/                          the model
     DIR/metrics.json    the metrics              DIR/predictions/                    Parquet parts, manifest last
+    DIR/checkpoints/    of a fit that has not ended (models/checkpoint.py)
     DIR/stages/NAME.json   a receipt: the key of the inputs that the stage was done for, and what it made
 
 A receipt is written when its stage is done. A stage whose receipt has the key of today's inputs, and whose outputs are
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from pathlib import Path
 from blockdot import atomic
 from blockdot.blocks.manifest import checksum, read_json, read_regular
 from blockdot.errors import SpecError, StoreError
+from blockdot.models import journal
 from blockdot.redaction import redacted
 
 _LARGEST = 2**40
@@ -38,10 +40,11 @@ class RunDirectory:
         self.metrics = path / "metrics.json"
         self.predictions = path / "predictions"
         self.log = path / "log.jsonl"
+        self.checkpoints = path / "checkpoints"
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
-        """Hold the directory for this process, and log to log.jsonl."""
+    def opened(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Hold the directory for this process, log to log.jsonl, and ``tell`` of warnings and of checkpoints."""
         if self.path.exists() and not self.path.is_dir():
             raise SpecError(f"job.output: {self.path} is a file; needed a folder, new or of an earlier run")
         try:
@@ -53,17 +56,19 @@ class RunDirectory:
                 raise SpecError(f"job.output: {path} is a symbolic link; remove it, or choose another output")
         busy = f"{self.path} is in use by another run; wait for it, or choose another output (--set job.output=DIR)"
         with atomic.locked(self.path / ".lock", busy):
-            handler = _JsonLines(self.log, encoding="utf-8", delay=True)
+            handlers = (_JsonLines(self.log, encoding="utf-8", delay=True), _Told(tell))
             package = logging.getLogger("blockdot")
-            package.addHandler(handler)
+            for handler in handlers:
+                package.addHandler(handler)
             level = package.level
             package.setLevel(logging.INFO)
             try:
                 yield
             finally:
                 package.setLevel(level)
-                package.removeHandler(handler)
-                handler.close()
+                for handler in handlers:
+                    package.removeHandler(handler)
+                    handler.close()
 
     def write_spec(self, spec: str) -> None:
         """Keep the resolved spec that the outputs were made by."""
@@ -103,6 +108,18 @@ class _JsonLines(logging.FileHandler):
             "message": redacted(record.getMessage()),
         }
         return json.dumps(entry, ensure_ascii=False)
+
+
+class _Told(logging.Handler):
+    """Warnings, and what the journal of a fit says, as lines for the person who waits."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING or (record.name == journal.__name__ and record.levelno >= logging.INFO):
+            self._tell(record.getMessage())
 
 
 def as_json(content: object) -> bytes:

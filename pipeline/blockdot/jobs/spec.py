@@ -39,6 +39,8 @@ class JobTable(_Table):
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$")  # and never "." or ".."
     output: str | None = None
+    reproducible: Literal["warn", "strict"] = "warn"
+    """What to do where workers, or the machine that wrote a checkpoint, compute other bits than this process."""
 
 
 class DataTable(DataSpec):
@@ -165,6 +167,8 @@ class SolverTable(_Table):
     step: float | None = Field(default=None, gt=0)
     tol: float = Field(default=1e-6, ge=0)
     max_iter: int = Field(default=1000, ge=1)
+    checkpoint_every: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    """Seconds between two checkpoints, or more: they take no more than a fiftieth of the time. 0: every iteration."""
 
 
 class ClusterTable(_Table):

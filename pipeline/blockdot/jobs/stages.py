@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, cast
 
 import blockdot
 from blockdot import atomic
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.manifest import Manifest
+from blockdot.blocks.numerics import require_agreement
 from blockdot.blocks.store import verify_store
 from blockdot.blocks.tree import Pool
 from blockdot.errors import BlockdotError, NotConvergedError, SpecError, StoreError
@@ -25,52 +26,34 @@ from blockdot.ingest.build import ingest, ingest_for_prediction
 from blockdot.ingest.inputs import resolve
 from blockdot.jobs.cluster import connect
 from blockdot.jobs.predictions import verified, write_predictions
+from blockdot.jobs.reporter import Quiet, Reporter
 from blockdot.jobs.run_directory import RunDirectory, as_json, digest_of, file_digest
 from blockdot.jobs.spec import FoldsTable, Job
 from blockdot.models.evaluate import evaluate
 from blockdot.models.fit import fit
+from blockdot.models.journal import Journal
 from blockdot.models.model import MODEL, Model, load_model
 from blockdot.models.path import Grid, fit_path
 from blockdot.models.recipe import Recipe
-from blockdot.solvers import State
+from blockdot.solvers import Result, State
 
 logger = logging.getLogger(__name__)
 
 STAGES = ("ingest", "fit", "evaluate", "predict")
-Tick = Callable[[int, int | None], None]
-
-
-class Reporter(Protocol):
-    """Who is told how a run goes on: a person at a terminal, or a log."""
-
-    def say(self, text: str) -> None:
-        """A line worth reading."""
-        ...
-
-    def track(self, what: str) -> AbstractContextManager[Tick]:
-        """Follow something long: call the tick with how much is done, and of how much, where that is known."""
-        ...
-
-
-class Quiet:
-    """Tells nobody."""
-
-    def say(self, text: str) -> None:
-        """Nothing."""
-
-    @contextmanager
-    def track(self, what: str) -> Iterator[Tick]:  # noqa: ARG002
-        """Nothing."""
-        yield lambda _done, _total: None
 
 
 @dataclass
 class Run:
-    """A job in its run directory. ``strict`` makes a fit that did not converge an error."""
+    """A job in its run directory.
+
+    ``strict`` makes a fit that did not converge an error; ``resume`` goes on from the checkpoint of one that was
+    interrupted.
+    """
 
     job: Job
     reporter: Reporter = field(default_factory=Quiet)
     strict: bool = False
+    resume: bool = False
 
     def __post_init__(self) -> None:
         self.directory = RunDirectory(self.job.output)
@@ -84,7 +67,7 @@ class Run:
                 if stage not in stages:
                     self.reporter.say(f"{stage}: left out, because the job has no test set (data.test or data.split)")
         results: dict[str, object] = {}
-        with self.directory.opened(), self._connected():
+        with self.directory.opened(self.reporter.say), self._connected():
             try:
                 for stage in stages:
                     results[stage] = getattr(self, f"_{stage}")()
@@ -108,7 +91,12 @@ class Run:
     @contextmanager
     def _connected(self) -> Iterator[None]:
         with connect(self.job.cluster) as self._pool:
+            require_agreement(self._pool, strict=self._is_strict)
             yield
+
+    @property
+    def _is_strict(self) -> bool:
+        return self.job.job.reproducible == "strict"
 
     @property
     def pool(self) -> Pool:
@@ -182,9 +170,10 @@ class Run:
         key = self._fit_key(train)
         made = self._done("fit", key, self._fitted)
         if made is None:
-            self._fit_model(train)
+            result = self._fit_model(train, key)
+            if result.status == "diverged":
+                raise BlockdotError(f"the fit diverged: {result.message}; no model was written")
             made = self._fitted()
-            self.directory.write_receipt("fit", key, made)
         model = load_model(self.directory.model)
         record = model.info.fit
         known = record.gap_bound is not None and record.gap_bound < abs(record.value)  # else it says nothing
@@ -211,12 +200,11 @@ class Run:
         }
 
     def _fit_key(self, train: Dataset) -> str:
-        job = self.job
-        return digest_of(
-            blockdot.__version__, job.model.model_dump(mode="json"), job.solver.model_dump(mode="json"), train.digest
-        )
+        solver = self.job.solver.model_dump(mode="json", exclude={"checkpoint_every"})
+        return digest_of(blockdot.__version__, self.job.model.model_dump(mode="json"), solver, train.digest)
 
-    def _fit_model(self, train: Dataset) -> None:
+    def _fit_model(self, train: Dataset, key: str) -> Result[Any]:
+        """Fit and save the model, and write the receipt: only then are the checkpoints of the fit removed."""
         table, solver = self.job.model, self.job.solver
         recipe = Recipe(
             table.loss,
@@ -234,7 +222,10 @@ class Run:
             tol=solver.tol,
             max_iter=solver.max_iter,
         )
-        with self.reporter.track("fit") as tick:
+        journal = Journal(
+            self.directory.checkpoints, every=solver.checkpoint_every, resume=self.resume, strict=self._is_strict
+        )
+        with self.reporter.track("fit") as tick, journal:
 
             def watch(state: State) -> None:
                 tick(state.iteration, solver.max_iter)
@@ -242,13 +233,16 @@ class Run:
             if table.is_path:
                 grid = Grid(None if table.alphas == "path" else table.alphas, table.n_alphas)
                 folds = (table.cv or FoldsTable()).make()
-                model, found = fit_path(train, recipe, self.pool, grid, folds, rule=table.rule, callbacks=[watch])
+                model, found = fit_path(
+                    train, recipe, self.pool, grid, folds, rule=table.rule, journal=journal, callbacks=[watch]
+                )
                 result = found.results[found.best]
             else:
-                model, result = fit(train, recipe, self.pool, callbacks=[watch])
-        if result.status == "diverged":
-            raise BlockdotError(f"the fit diverged: {result.message}; no model was written")
-        model.save(self.directory.model, overwrite=True)
+                model, result = fit(train, recipe, self.pool, journal=journal, callbacks=[watch])
+            if result.status != "diverged":
+                model.save(self.directory.model, overwrite=True)
+                self.directory.write_receipt("fit", key, self._fitted())
+        return result
 
     def _fitted(self) -> dict[str, object]:
         load_model(self.directory.model)

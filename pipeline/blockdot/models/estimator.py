@@ -24,6 +24,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from blockdot.blocks.dataset import Dataset
+from blockdot.blocks.numerics import require_agreement
 from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
 from blockdot.errors import SpecError
@@ -75,6 +76,9 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         Threads; None and −1 mean all cores that this process may use. The result has the same bits for any number.
     client : distributed.Client or None
         A Dask cluster to work on instead.
+    checkpoint : path or None
+        A directory to keep the state of the fit in. A fit that was interrupted goes on from there to the same bits when
+        the same data are fitted with the same parameters; the files go when a fit has ended.
     callbacks : sequence of callables
         Called with the solver's state after each iteration; one that returns True stops the fit.
     """
@@ -93,6 +97,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
     random_state: Any = None
     n_jobs: int | None = None
     client: object | None = None
+    checkpoint: str | Path | None = None
     callbacks: Sequence[Callback] = ()
     model_: Model = field(init=False)  # learnt: a field for type checkers, no parameter
 
@@ -136,8 +141,9 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         prediction of its row: for counts, the logarithm of the exposure.
         """
         recipe, data = self._recipe(), self._training_data(X, y, sample_weight, offset)
-        with self._pool() as pool:
-            result = self._fitted(data, recipe, pool, Journal())
+        with self._pool() as pool, Journal(self.checkpoint) as journal:
+            require_agreement(pool, strict=False)
+            result = self._fitted(data, recipe, pool, journal)
         self.n_features_in_ = data.n_features
         self.n_iter_ = result.iterations
         if not result.converged:

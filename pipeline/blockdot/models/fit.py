@@ -65,7 +65,7 @@ def fit(
     Raises DataError for rows without targets, targets that the loss cannot take, and one class only.
     """
     journal = journal or Journal()
-    journal.begin()
+    journal.begin(data, recipe=recipe, start=start and (start.ids, start.coef, start.tail))
     with settled(data, recipe, pool) as (blocks, case):
         problem = _Problem.of(data, case.recipe, make_loss(case.recipe.loss, case.recipe.options), blocks)
         w0, grad_scale = problem.start(case.found, start, journal)

@@ -123,7 +123,7 @@ def fit_path(
     if recipe.penalty is not None:
         raise SpecError("a penalty of your own has no alpha to choose: leave it out, or fit without cross-validation")
     journal = journal or Journal()
-    journal.begin()
+    journal.begin(data, recipe=recipe, grid=grid, folds=folds, rule=rule)
     with settled(data, recipe, pool) as (blocks, case), _walking(case, blocks, folds) as walk:
         alphas = grid.values(walk.alpha_max())
         steps: list[_Step] = []

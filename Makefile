@@ -1,12 +1,13 @@
 # make demo   raw flights to a scored model          make test   the whole proof
 # make lint   style and types                        make bench  speed beside the peers, for an hour or two
+# make soak   fits on a cluster that is hurt at random, for MINUTES=10
 # Each sets up its environment in this checkout by itself; run any of them twice.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 demo: $(VENV)/ready
 	$(BIN)/blockdot run jobs/flights.toml
 
@@ -17,6 +18,10 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+MINUTES ?= 10
+soak: $(VENV)/ready
+	$(BIN)/python tests/faults/soak.py $(MINUTES)
 
 bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks

@@ -41,14 +41,15 @@ def measure(case: str, tol: float = 1e-4) -> dict[str, Any]:
     return result
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
+    """Bytes of a line of this process's status."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     return 0
 
 
-class _Sampler(threading.Thread):
+class Sampler(threading.Thread):
     """Keeps the largest anonymous memory seen."""
 
     def __init__(self) -> None:
@@ -58,20 +59,20 @@ class _Sampler(threading.Thread):
 
     def run(self) -> None:
         while not self.over.is_set():
-            self.peak = max(self.peak, _status("RssAnon"))
+            self.peak = max(self.peak, status("RssAnon"))
             time.sleep(SAMPLED_EVERY)
 
 
 def _fit(store: str, few: str, alpha: float, tol: float) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     bd.LogisticRegression(alpha=alpha, tol=tol, max_iter=1000).fit(bd.Dataset.open(few))
-    before = _status("RssAnon")
-    sampler = _Sampler()
+    before = status("RssAnon")
+    sampler = Sampler()
     sampler.start()
     est = bd.LogisticRegression(alpha=alpha, tol=tol, max_iter=1000).fit(bd.Dataset.open(store))
     sampler.over.set()
     sampler.join()
-    held = {"before": before, "anonymous": sampler.peak, "resident": _status("VmHWM")}
+    held = {"before": before, "anonymous": sampler.peak, "resident": status("VmHWM")}
     return {**held, "iterations": int(est.n_iter_)}
 
 

@@ -27,6 +27,8 @@ FLOORS = {
     "cli": 6,
     "__main__": 6,
 }
+# What a file asks the package for that lies above it: a data set hands itself to the matrix that it is seen as, `ds.X`.
+UPWARD = {"blocks/dataset.py": ("BlockMatrix",)}
 GATE = "__init__"  # the package itself: names that are loaded on first use
 
 
@@ -107,7 +109,7 @@ def test_the_library_imports_its_parts_and_not_the_package(file):
     if "blockdot" in imports(file):  # `import blockdot`: for its version, nothing else
         accesses = [node for node in ast.walk(parse(file)) if isinstance(node, ast.Attribute)]
         used = {node.attr for node in accesses if isinstance(node.value, ast.Name) and node.value.id == "blockdot"}
-        assert used <= {"__version__"}
+        assert used <= {"__version__", *UPWARD.get(file, ())}
 
 
 def test_the_package_itself_imports_no_part_of_it():

@@ -44,7 +44,7 @@ class Cholesky:
         from scipy.linalg import LinAlgError, cholesky
 
         try:
-            with _one_blas_thread():
+            with one_blas_thread():
                 lower = cholesky(A, lower=True)
         except (LinAlgError, ValueError):  # not definite; not finite
             return None
@@ -57,7 +57,7 @@ class Cholesky:
         """A⁻¹ b."""
         from scipy.linalg import cho_solve
 
-        with _one_blas_thread():
+        with one_blas_thread():
             return np.asarray(cho_solve((self.lower, True), b, check_finite=False))
 
 
@@ -65,7 +65,7 @@ def solve_by_eigenvalues(A: SquareMatrix, b: Vector) -> Vector:
     """|A|⁺ b of a symmetric matrix: eigenvalues by their size, and those lost in rounding left out."""
     from scipy.linalg import eigh
 
-    with _one_blas_thread():
+    with one_blas_thread():
         values, vectors = eigh(A)
         size = np.abs(values)
         kept = size > len(A) * np.finfo(np.float64).eps * np.max(size, initial=0.0)
@@ -73,7 +73,8 @@ def solve_by_eigenvalues(A: SquareMatrix, b: Vector) -> Vector:
         return np.asarray(basis @ ((basis.T @ b) / size[kept]))
 
 
-def _one_blas_thread() -> AbstractContextManager[object]:
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Hold BLAS to one thread for a while: its bits then depend on the numbers alone."""
     limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
     return limit
 

@@ -149,6 +149,16 @@ def test_the_same_as_a_scipy_matrix(case):
 
 
 @settings(max_examples=100)
+@given(matrices())
+def test_squares_are_a_copy_in_float64(case):
+    matrix, whole, _ = case
+    squared = matrix.squared()
+    assert np.array_equal(squared.to_scipy().toarray(), whole**2)
+    assert (squared.n_rows, squared.n_columns, squared.n_dense) == (matrix.n_rows, matrix.n_columns, matrix.n_dense)
+    assert squared.values is None if matrix.values is None else squared.values.dtype == np.float64
+
+
+@settings(max_examples=100)
 @given(matrices(), st.data())
 def test_rows_are_taken_in_any_order_and_more_than_once(case, data):
     matrix, whole, rng = case

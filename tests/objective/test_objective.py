@@ -200,7 +200,7 @@ def test_rows_of_weight_zero_and_a_total_of_zero():
     found = objective(Dataset.from_arrays(X, y, [0, 0, 2, 0], block_rows=2), Squared())
     assert found.value(np.array([9.0, 9.0, 3.0, 9.0, 1.0])) == 8.0
     halves = Dataset.from_arrays(X, y, [0, 0, 2, 0], block_rows=2)
-    nothing = Dataset._in_memory([halves.source.block(0)], 4)
+    nothing = Dataset.from_blocks([halves.source.block(0)], 4)
     with pytest.raises(DataError, match="add up to 0"):
         objective(nothing, Squared()).value(np.zeros(3))
 

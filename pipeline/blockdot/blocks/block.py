@@ -95,6 +95,13 @@ class Block:
         """Σ sᵢ over the block's rows."""
         return float(self.n_rows) if self.sample_weight is None else float(np.sum(self.sample_weight))
 
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """``positions``, which every block of a data set has."""
+        if self.positions is None:
+            raise ValueError("this block belongs to no data set yet: its columns have no positions")
+        return self.positions
+
     def placed(self, positions: NDArray[np.int64], n_features: int) -> Block:
         """The block with the places of its columns among the ``n_features`` that occur in a data set."""
         order = np.argsort(positions)

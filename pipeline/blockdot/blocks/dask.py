@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import xxhash
 from distributed import Client, Future, KilledWorker, get_worker
@@ -40,6 +40,9 @@ from blockdot.blocks.parcel import SMALL, Mailbox, Parcel, ParcelLostError
 from blockdot.errors import ExecutionError, WorkersKilledError
 
 logger = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from dask.array import Array as Array
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -324,3 +327,15 @@ def _call(work: Parcel, box: str | None, *sent: Parcel) -> Parcel:
         result = _Wanted(get_worker().address, error.store, error.digest, error.files)
     parcel = Parcel.of(result)
     return parcel if box is None else Mailbox(Path(box)).put(parcel)
+
+
+def lazy_rows(make: Callable[[int], Any], rows: Sequence[int], n_columns: int, like: Any) -> Array:
+    """A Dask array of ``make(0)``, ``make(1)``, … one below the other, with so many rows each; made when computed."""
+    import dask.array as da
+    from dask import delayed
+
+    if not rows:
+        return da.from_array(like, chunks=like.shape)
+    chunk = delayed(make, pure=False)
+    parts = [da.from_delayed(chunk(i), (n, n_columns), dtype=like.dtype, meta=like) for i, n in enumerate(rows)]
+    return da.concatenate(parts)

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
+import blockdot
 from blockdot.blocks.block import Block
 from blockdot.blocks.matrix import Floats
 from blockdot.blocks.opened import open_store
@@ -211,10 +212,11 @@ class Dataset:
             )
 
         blocks = list(ThreadPool().map(cut, range(0, n, size)))
-        return cls._in_memory(blocks, matrix.shape[1])
+        return cls.from_blocks(blocks, matrix.shape[1])
 
     @classmethod
-    def _in_memory(cls, blocks: list[Block], n_features: int) -> Dataset:
+    def from_blocks(cls, blocks: list[Block], n_features: int) -> Dataset:
+        """The rows of ``blocks``, in their order, over the ids 0 … n_features−1."""
         table = FeatureTable.merged([FeatureTable.of_block(block) for block in blocks])
         placed = tuple(block.placed(table.locate(block.columns), len(table)) for block in blocks)
         values: set[float] = set()
@@ -238,6 +240,11 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int]:
         return self.n_rows, self.n_features
+
+    @property
+    def X(self) -> blockdot.BlockMatrix:
+        """The rows as a matrix: products, inner products, decompositions. Nothing is read or copied."""
+        return blockdot.BlockMatrix.of(self)
 
     @cached_property
     def n_blocks(self) -> int:

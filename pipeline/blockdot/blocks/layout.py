@@ -37,7 +37,7 @@ class Layout:
     def gather(self, w: Floats, block: Block) -> Floats:
         """The block's own parameters, in the same layout over the block's columns."""
         rows, tail = self.split(w)
-        return np.concatenate([rows[_positions(block)].ravel(), tail])
+        return np.concatenate([rows[block.places].ravel(), tail])
 
 
 # From this share of the features on, a sum has a row for each of them: added plainly, not by merging.
@@ -62,7 +62,7 @@ class FeatureSum:
     def of(cls, block: Block, local: Floats, layout: Layout) -> FeatureSum:
         """What one block contributes: ``local`` is flat, in ``layout`` over the block's columns."""
         rows, tail = layout.split(local)
-        positions = _positions(block)
+        positions = block.places
         if len(positions) >= _DENSE_FROM * block.n_features:
             return cls(None, _spread(positions, rows, block.n_features), tail, block.n_features)
         order = np.argsort(positions) if block.order is None else block.order
@@ -92,9 +92,3 @@ def _spread(positions: NDArray[np.int64], rows: Floats, n_features: int) -> Floa
     full = np.zeros((n_features, rows.shape[1]))
     full[positions] = rows
     return full
-
-
-def _positions(block: Block) -> NDArray[np.int64]:
-    if block.positions is None:
-        raise ValueError("this block belongs to no data set yet: its columns have no positions")
-    return block.positions

@@ -111,6 +111,17 @@ class Matrix:
             None if self.dense is None else self.dense[rows],
         )
 
+    def squared(self) -> Matrix:
+        """X∘X, a copy with float64 values."""
+        start, stop = int(self.indptr[0]), int(self.indptr[-1])
+        return Matrix(
+            self.indptr - self.indptr[0],
+            self.indices[start:stop],
+            None if self.values is None else np.square(self.values[start:stop], dtype=np.float64),
+            self.n_columns,
+            None if self.dense is None else np.square(self.dense, dtype=np.float64),
+        )
+
     def to_scipy(self) -> sp.csr_array:
         """A scipy matrix in the block's own columns: a copy, its values float64 where none are stored."""
         start, stop = int(self.indptr[0]), int(self.indptr[-1])

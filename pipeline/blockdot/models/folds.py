@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockdot.blocks.block import Block
+from blockdot.blocks.identity import splitmix
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.sums import Blocks, View
 from blockdot.errors import DataError, SpecError
@@ -67,7 +68,7 @@ class HashedFolds:
     def test(self, block: Block) -> Mask:
         """The rows of the fold."""
         identity = (row_ids(block) if block.group is None else block.group).astype(np.uint64)
-        fold = _splitmix(identity + _splitmix(np.uint64(self.seed))) % np.uint64(self.n_folds)
+        fold = splitmix(identity + splitmix(np.uint64(self.seed))) % np.uint64(self.n_folds)
         return np.asarray(fold[:, np.newaxis] == np.arange(self.n_folds, dtype=np.uint64))
 
 
@@ -196,12 +197,3 @@ def row_ids(block: Block) -> NDArray[np.int64]:
 def _check_number(n_folds: object) -> None:
     if not (isinstance(n_folds, (int, np.integer)) and n_folds >= 2):
         raise SpecError(f"cv is {n_folds!r}; needed 2 folds or more")
-
-
-def _splitmix(x: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
-    """Steele, Lea & Flood, *Fast splittable pseudorandom number generators* (OOPSLA 2014), figure 10."""
-    with np.errstate(over="ignore"):  # the arithmetic is modulo 2^64
-        z = np.asarray(x, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray(z ^ (z >> np.uint64(31)))

@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics as peer
+from click.testing import CliRunner
 
 import blockdot as bd
+from blockdot.cli import main
 from blockdot.jobs.spec import load_job
 from blockdot.jobs.stages import Quiet, Run
 
@@ -144,6 +146,14 @@ def test_the_job_of_tags(questions_file, tmp_path):
         peer.f1_score(of["label"], of["prediction"], average="macro", zero_division=np.nan)
     )
     assert metrics["test"]["accuracy"] == peer.accuracy_score(of["label"], of["prediction"])
+    shown = CliRunner().invoke(
+        main, ["evaluate", str(ROOT / "jobs/tags.toml"), *(f"--set={each}" for each in settings)]
+    )
+    table = [line for line in shown.output.splitlines() if line.startswith(("metric", *metrics["test"]))]
+    assert len(table) == 1 + len(metrics["test"])
+    assert len({len(line) for line in table}) == 1, "the columns are one below the other"
+    assert "label columns        5" in CliRunner().invoke(main, ["inspect", str(out / "test.blocks")]).output
+    assert "every block is whole" in CliRunner().invoke(main, ["verify", str(out / "test.blocks")]).output
     whole = model.predict(questions_file)
     assert whole.shape == (600, 5)
     lines = scored["line"].to_numpy() - 2

@@ -111,6 +111,23 @@ def edit(change):
         (edit(lambda c: c["model"].update(version=3)), "version"),
         (edit(lambda c: c["model"].update(code="import os")), "code"),
         (edit(lambda c: c["model"].update(n_features=1)), "wrong type, shape or order"),
+        (
+            edit(lambda c: c["model"].update(labels=[0.0, 1.0, 2.0])),
+            "model.json: 3 labels for the loss logistic, which needs 2",
+        ),
+        (edit(lambda c: c["model"].update(labels=None)), "model.json: 0 labels for the loss logistic, which needs 2"),
+        (
+            edit(lambda c: c["model"].update(classes=["a"])),
+            "model.json: 1 classes for the loss logistic, which needs 2",
+        ),
+        (
+            edit(lambda c: c["model"].update(class_shares=[])),
+            "model.json: 0 class_shares for the loss logistic, which needs 2",
+        ),
+        (
+            edit(lambda c: c["model"].update(constant=[0.0, 1.0])),
+            "model.json: 2 constant for the loss logistic, which needs 1",
+        ),
         (shutil.rmtree, "is not a model directory"),
     ],
 )

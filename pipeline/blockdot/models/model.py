@@ -329,17 +329,17 @@ def _contradiction(info: ModelInfo, outputs: int | None) -> str | None:
     """What of a model's description does not agree with the rest of it."""
     if outputs is not None and type(outputs) is not int:
         return f"outputs is {outputs!r}, no whole number"
-    if info.labels is None:
-        return None
-    count, targets = len(info.labels), kind_of(info.loss).targets
-    if targets == "numbers" or (targets == "two classes" and count != 2):
-        return f"{count} labels for the loss {info.loss}"
-    if targets == "classes" and count != outputs:
-        return f"{count} labels for {outputs} outputs"
-    for name in ("classes", "class_shares"):
-        named = getattr(info, name)
-        if named is not None and len(named) != count:
-            return f"{len(named)} {name} for {count} labels"
+    targets = kind_of(info.loss).targets
+    wanted = 0 if targets == "numbers" else 2 if targets == "two classes" else outputs
+    for name, needed, may_lack in (
+        ("labels", wanted, False),
+        ("classes", wanted, True),
+        ("class_shares", wanted, True),
+        ("constant", outputs or 1, True),
+    ):
+        found = getattr(info, name)
+        if len(found or ()) != needed and not (may_lack and found is None):
+            return f"{len(found or ())} {name} for the loss {info.loss}, which needs {needed}"
     return None
 
 

@@ -22,7 +22,7 @@ from distributed import Client, Future
 import blockdot
 from blockdot.blocks.crew import Crew
 from blockdot.blocks.opened import cache
-from blockdot.blocks.pages import pages
+from blockdot.blocks.pages import pages, reuse_freed_memory
 from blockdot.blocks.parcel import Mailbox
 from blockdot.errors import ExecutionError
 
@@ -198,4 +198,5 @@ def _reply(box: str | None, dask_worker: Any) -> tuple[str, bool]:
     """This worker's version of the library, and whether it sees the folder."""
     cache.use(Path(dask_worker.local_directory) / "blockdot-stores")
     pages.allow(dask_worker.memory_manager.memory_limit or None)  # or Dask ends it: mapped pages are its memory, too
+    reuse_freed_memory()
     return blockdot.__version__, box is not None and Path(box).is_dir()

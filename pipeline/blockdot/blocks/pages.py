@@ -10,8 +10,10 @@ fault. Nothing that is computed depends on any of this. Without a limit (the def
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from blockdot.blocks import memo
 
 # The shares of the limit that mapped pages and remembered arrays may take; the rest is for vectors and the program.
 _MAPPED, _REMEMBERED = 2, 4
+
+# mallopt's numbers, and the sizes that glibc goes up to by itself.
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = (-3, 32 << 20), (-1, 64 << 20)
 
 
 class Pages:
@@ -41,6 +46,18 @@ class Pages:
 
 
 pages = Pages()
+
+
+def reuse_freed_memory() -> None:
+    """Have the C library's allocator keep arrays of some megabytes for the next ones, as it does by itself elsewhere.
+
+    Dask starts workers with a trim threshold, and with any threshold set, glibc never raises the others: each array is
+    then mapped, zeroed page by page, and unmapped, which was a third of the time of a wide pass (docs/design.md).
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL(None)
+        for parameter, size in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
+            libc.mallopt(parameter, size)
 
 
 class Mapping:

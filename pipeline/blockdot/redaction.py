@@ -35,6 +35,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def redacted(text: str) -> str:
     """``text`` with ``***`` for each secret, and control characters (not tabs and line ends) as escapes."""
+    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], without_secrets(text))
+
+
+def without_secrets(text: str) -> str:
+    """``text`` with ``***`` for each secret."""
     for form, shown in _FORMS:
         text = form.sub(shown, text)
-    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
+    return text

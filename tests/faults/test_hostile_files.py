@@ -616,7 +616,8 @@ def test_labels_that_are_very_long_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("what", "words"),
     [("pipe", "not a plain file"), ("/dev/zero", "not a plain file"), ("https://host/x.svm", "is a URL"),
-     ("s3://bucket/x.svm", "is a URL"), ("package:numpy/../../x", "outside the package")],
+     ("s3://bucket/x.svm", "is a URL"), ("package:numpy/../../x", "outside the package"),
+     ("a\0b", "is no path")],
 )  # fmt: skip
 def test_inputs_that_are_no_files(what, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -660,6 +661,10 @@ def test_an_output_behind_a_link_that_leads_out_of_the_folder(tmp_path, monkeypa
     monkeypatch.chdir(here)
     spec = spec_with(here, "")
     (here / "runs").symlink_to(there)
+    with pytest.raises(SpecError, match="leads out of the folder"):
+        load_job(spec)
+    (here / "runs").unlink()
+    (here / "runs").symlink_to("runs")
     with pytest.raises(SpecError, match="leads out of the folder"):
         load_job(spec)
     (here / "runs").unlink()

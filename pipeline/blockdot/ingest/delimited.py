@@ -15,7 +15,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from blockdot.errors import DataError
-from blockdot.ingest.plan import Piece
+from blockdot.ingest.plan import BOM, Piece
 from blockdot.ingest.spec import DataSpec
 from blockdot.ingest.table import Table
 
@@ -26,6 +26,7 @@ def read(piece: Piece, needed: Sequence[str], spec: DataSpec) -> Table:
     """The columns ``needed`` of a piece, as strings. Raises DataError with file and line."""
     assert piece.columns is not None
     text = piece.data if piece.data.endswith(b"\n") else piece.data + b"\n"
+    _refuse_other_encodings(piece, text)
     _refuse_bare_returns(piece, text)
     if spec.quoted_newlines and text.count(b'"') % 2:
         raise _open_quote(piece, text, spec)
@@ -52,6 +53,8 @@ def _parse(piece: Piece, text: bytes, lines: NDArray[np.int64], needed: Sequence
         return "error"
 
     names = list(piece.columns or ())
+    if text.startswith(BOM):  # the parser would drop it, and only where a piece happens to begin with it
+        text = BOM + text
     try:
         return pyarrow.csv.read_csv(
             pa.BufferReader(text),
@@ -82,15 +85,6 @@ def _explain(
     error: Exception,
     spec: DataSpec,
 ) -> DataError:
-    try:
-        text.decode()
-    except UnicodeDecodeError as bad:
-        line = piece.first_line + text.count(b"\n", 0, bad.start)
-        column = bad.start - text.rfind(b"\n", 0, bad.start)
-        found = text[bad.start : bad.end]
-        return DataError(
-            f"{piece.place}:{line}: byte {column}: found {found!r}, needed UTF-8; convert the file to UTF-8"
-        )
     if not ragged:
         return DataError(f"{piece.place}:{piece.first_line}: the text from this line on cannot be parsed ({error})")
     row = ragged[0]
@@ -117,6 +111,20 @@ def _row_lines(piece: Piece, text: bytes, spec: DataSpec) -> NDArray[np.int64]:
     blank = (row_ends == starts) | ((row_ends == starts + 1) & (data[starts] == ord("\r")))
     lines: NDArray[np.int64] = piece.first_line + first_lines[~blank]
     return lines
+
+
+def _refuse_other_encodings(piece: Piece, text: bytes) -> None:
+    if text.isascii():  # as it nearly always is, and this takes no time
+        return
+    try:
+        text.decode()
+    except UnicodeDecodeError as bad:
+        line = piece.first_line + text.count(b"\n", 0, bad.start)
+        column = bad.start - text.rfind(b"\n", 0, bad.start)
+        found = text[bad.start : bad.end]
+        raise DataError(
+            f"{piece.place}:{line}: byte {column}: found {found!r}, needed UTF-8; convert the file to UTF-8"
+        ) from None
 
 
 def _refuse_bare_returns(piece: Piece, text: bytes) -> None:

@@ -39,6 +39,8 @@ def resolve(inputs: str | Path | Sequence[str | Path]) -> list[tuple[Path, str]]
 
 def _files(item: str | Path) -> Iterator[Path]:
     text = str(item)
+    if "\0" in text:
+        raise SpecError(f"the input {text!r} is no path; correct it")
     if "://" in text:
         raise SpecError(f"the input {text!r} is a URL; needed files of this machine: fetch them first")
     path = _in_package(text) if text.startswith(_PACKAGE) else Path(text).expanduser().absolute()

@@ -27,7 +27,7 @@ from blockdot.ingest.inputs import resolve
 from blockdot.ingest.spec import DataSpec, twice
 
 _MIB = 1 << 20
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _inspect(index: int, path: Path, name: str, spec: DataSpec) -> Source:
         return Source(index, path, name, tuple(parquet_file(path).schema_arrow.names), limits=limits)
     with open_text(path, limits) as file:
         first = file.line()
-        body = len(_BOM) if first.startswith(_BOM) else 0
+        body = len(BOM) if first.startswith(BOM) else 0
         if not first[body:]:
             raise DataError(f"{path}: the file is empty; remove it from the inputs, or write it again")
         if spec.format == "svmlight":

@@ -20,7 +20,7 @@ MISSING_TOKENS = ("", "NA", "NaN", "nan", "null", "NULL")
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Label(_Spec):

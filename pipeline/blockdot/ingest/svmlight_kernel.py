@@ -145,7 +145,13 @@ def parse(
                 if i >= text.size or text[i] == _NEWLINE or text[i] == _HASH:
                     break
                 start = i
-                if i + 4 <= text.size and text[i] == 113 and text[i + 1] == 105 and text[i + 2] == 100:  # qid:…
+                if (
+                    i + 4 <= text.size
+                    and text[i] == 113
+                    and text[i + 1] == 105
+                    and text[i + 2] == 100
+                    and (text[i + 3] == _COLON)
+                ):  # qid:…
                     while not ends_token(text, i):
                         i += 1
                     continue

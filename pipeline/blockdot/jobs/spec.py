@@ -20,7 +20,7 @@ from blockdot.errors import SpecError
 from blockdot.ingest.spec import DataSpec, FeaturesSpec, Split
 from blockdot.jobs.wire import Address
 from blockdot.models.folds import Folds, HashedFolds, TimeFolds
-from blockdot.redaction import redacted
+from blockdot.redaction import without_secrets
 
 
 def _listed(value: object) -> object:
@@ -31,14 +31,14 @@ Inputs = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class JobTable(_Table):
     """[job]: its name, and the run directory (default ``runs/NAME``)."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$")  # and never "." or ".."
-    output: str | None = None
+    output: str | None = Field(default=None, pattern=r"^[^\x00]+$")
     reproducible: Literal["warn", "strict"] = "warn"
     """What to do where workers, or the machine that wrote a checkpoint, compute other bits than this process."""
 
@@ -274,7 +274,11 @@ def load_job(path: str | Path, settings: Sequence[str] = (), cluster: str | None
 def _refuse_output_elsewhere(path: Path, output: Path) -> None:
     """A run replaces what it finds in its folder: where that is must not be up to a file that may be anybody's."""
     here = Path.cwd().resolve()
-    if not (here / output).resolve().is_relative_to(here):
+    try:
+        stays = (here / output).resolve().is_relative_to(here)
+    except (OSError, RuntimeError):  # links that lead to each other
+        stays = False
+    if not stays:
         raise SpecError(
             f"{path}: [job] output: {output} leads out of the folder {here}; a spec may write below it only: "
             f"say so on the command line (--set job.output={output}), or change it"
@@ -300,6 +304,10 @@ def _cluster_table(cluster: str) -> dict[str, object]:
 
 
 def _apply(tables: dict[str, object], setting: str) -> None:
+    try:
+        setting.encode()
+    except UnicodeEncodeError:
+        raise SpecError(f"--set {setting!a}: needed UTF-8") from None
     key, equals, text = setting.partition("=")
     names = key.strip().split(".")
     if not equals or len(names) < 2:
@@ -360,10 +368,15 @@ def _toml_table(name: str, table: Mapping[str, object]) -> str:
 
 def _toml_value(value: object) -> str:
     if isinstance(value, Mapping):
-        items = ", ".join(f"{json.dumps(str(k))} = {_toml_value(v)}" for k, v in value.items() if v is not None)
+        items = ", ".join(f"{_toml_text(str(k))} = {_toml_value(v)}" for k, v in value.items() if v is not None)
         return f"{{ {items} }}" if items else "{}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml_value(v) for v in value)}]"
     if isinstance(value, float):
         return repr(value)
-    return json.dumps(redacted(value) if isinstance(value, str) else value, ensure_ascii=False)
+    return _toml_text(without_secrets(value)) if isinstance(value, str) else json.dumps(value)
+
+
+def _toml_text(text: str) -> str:
+    # as JSON has it, but for pairs of surrogates, which TOML does not know, and DEL, which it does not let stand
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from distributed import Client, Future
+from distributed.client import ClosedClientError
 
 import blockdot
 from blockdot.blocks.crew import Crew
@@ -188,10 +189,13 @@ class Cluster:
         self, name: str, workers: Sequence[str], function: Callable[..., Any], *arguments: object
     ) -> Future[Any]:
         """Have one of ``workers`` do it, or if they are gone another one. Nothing is taken from an earlier call."""
-        return self.client.submit(
-            function, *arguments, key=f"blockdot-{name}-{uuid.uuid4().hex}", pure=False,
-            workers=list(workers) or None, allow_other_workers=bool(workers),
-        )  # fmt: skip
+        try:
+            return self.client.submit(
+                function, *arguments, key=f"blockdot-{name}-{uuid.uuid4().hex}", pure=False,
+                workers=list(workers) or None, allow_other_workers=bool(workers),
+            )  # fmt: skip
+        except ClosedClientError as error:
+            raise SchedulerLostError(str(error)) from None
 
 
 def _reply(box: str | None, dask_worker: Any) -> tuple[str, bool]:

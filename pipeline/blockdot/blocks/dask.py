@@ -109,7 +109,9 @@ class DaskPool:
         calls: deque[_Call] = deque()
         try:
             for i, item in enumerate(queue):
-                calls.append(errand.begin(_Call(item, seats[i] if len(queue) <= len(seats) else None)))
+                calls.append(_Call(item, seats[i] if len(queue) <= len(seats) else None))
+                with suppress(SchedulerLostError):  # it is begun again when it is waited for
+                    errand.begin(calls[-1])
                 if len(calls) >= _AHEAD * len(seats):
                     yield self._first(errand, calls)
             while calls:
@@ -128,29 +130,30 @@ class DaskPool:
         call = calls[0]
         while True:
             try:
-                if any(copy.client is not self.cluster.client for copy in call.copies):
+                if not call.copies or any(copy.client is not self.cluster.client for copy in call.copies):
                     errand.begin_again(calls)
                 answer = self.cluster.sync(self._answer(call.copies))
                 if answer is None:
                     self._look(errand, call)
                     continue
                 result = errand.opened(answer)
+                if isinstance(result, _Wanted):
+                    self._send_files(result, call.began)
+                    self._drop([call])
+                    call.home, call.copies = result.worker, []
+                    errand.begin(call)
+                    continue
             except SchedulerLostError as error:
                 self.cluster.reconnect(str(error))
             except ParcelLostError:
                 self.cluster.meet(anew=True)
-                errand.begin_again(calls)
+                call.copies = []
             except KilledWorker as error:
                 raise WorkersKilledError(str(error)) from error
             else:
-                if not isinstance(result, _Wanted):
-                    self._drop([calls.popleft()])
-                    self._longest = max(self._longest, time.monotonic() - call.began)
-                    return result
-                self._send_files(result, call.began)
-                self._drop([call])
-                call.home, call.copies = result.worker, []
-                errand.begin(call)
+                self._drop([calls.popleft()])
+                self._longest = max(self._longest, time.monotonic() - call.began)
+                return result
 
     async def _answer(self, copies: Sequence[Future[Any]]) -> Any:
         """What the first copy to end returned; None when none of them has ended after a while."""
@@ -174,7 +177,7 @@ class DaskPool:
                 raise SchedulerLostError("the connection to the scheduler broke")
             if error is not None:
                 raise error
-            who_has = await self.cluster.client.scheduler.who_has(keys=[future.key])
+            who_has = await self.cluster.asked(self.cluster.client.scheduler.who_has(keys=[future.key]))
             data, *_ = await gather_from_workers(who_has, rpc=self.cluster.client.rpc)
             if future.key in data:
                 return data[future.key]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from dask_processes import Processes
 
 from blockdot.blocks.numerics import fingerprint
 from blockdot.jobs.spec import load_job
@@ -33,7 +34,7 @@ real = Objective.value_and_grad
 
 def slow(self, w):
     print("a slow pass", file=sys.stderr, flush=True)
-    time.sleep(0.15)
+    time.sleep(0.1)
     return real(self, w)
 
 Objective.value_and_grad = slow
@@ -104,24 +105,12 @@ def runs(ingested, tmp_path):
     return new
 
 
-def command(script, arguments, stage="fit"):
-    return [sys.executable, *script, stage, *map(str, arguments)]
-
-
-def blockdot(arguments, **environment):
-    return subprocess.run(
-        command(["-m", "blockdot"], arguments),
-        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environment},
-    )  # fmt: skip
-
-
 def start_slowly(folder, arguments, more="", **environment):
     """The command line with slow passes, in the background."""
     script = folder / "slow.py"
     script.write_text(SLOW.format(more=more))
-    return subprocess.Popen(
-        command([str(script)], arguments), stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
-    )
+    command = [sys.executable, script, "fit", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
 
 
 def wait_for(process, output, kind):
@@ -159,17 +148,22 @@ def undisturbed(runs, values):
     return model_of(output)
 
 
-def resumes_to(expected, output, arguments):
-    done = blockdot([*arguments, "--resume"])
-    assert done.returncode == 0, done.stderr
-    assert f"goes on from the checkpoint in {output / 'checkpoints'}: " in done.stderr
-    assert model_of(output) == expected
-    assert list((output / "checkpoints").iterdir()) == []
-    return done
+@pytest.fixture
+def resumes_to(blockdot):
+    """Resume a fit, and see that it has the model that is expected, and leaves no checkpoint."""
+
+    def check(expected, output, arguments):
+        done = blockdot("fit", *arguments, "--resume")
+        assert done.returncode == 0, done.stderr
+        assert f"goes on from the checkpoint in {output / 'checkpoints'}: " in done.stderr
+        assert model_of(output) == expected
+        assert list((output / "checkpoints").iterdir()) == []
+
+    return check
 
 
 @pytest.mark.parametrize(("values", "kind"), FITS.values(), ids=FITS)
-def test_a_killed_driver_is_resumed_on_other_threads_to_the_same_bits(values, kind, runs, tmp_path):
+def test_a_killed_driver_is_resumed_on_other_threads_to_the_same_bits(values, kind, runs, tmp_path, resumes_to):
     expected = undisturbed(runs, values)
     output, arguments = runs("killed", values)
     process = start_slowly(tmp_path, [*arguments, "--set", "cluster.workers=1"])
@@ -180,7 +174,7 @@ def test_a_killed_driver_is_resumed_on_other_threads_to_the_same_bits(values, ki
 
 
 @pytest.mark.parametrize(("first", "then"), [((), LOCAL), (LOCAL, ())], ids=["threads, workers", "workers, threads"])
-def test_threads_and_worker_processes_resume_each_other(first, then, runs, tmp_path):
+def test_threads_and_worker_processes_resume_each_other(first, then, runs, tmp_path, resumes_to):
     values, kind = FITS["proximal-newton"]
     expected = undisturbed(runs, values)
     output, arguments = runs("killed", values)
@@ -195,7 +189,7 @@ def test_threads_and_worker_processes_resume_each_other(first, then, runs, tmp_p
     [(signal.SIGTERM, ()), (signal.SIGINT, ()), (signal.SIGTERM, LOCAL)],
     ids=["SIGTERM", "SIGINT", "SIGTERM, workers"],
 )
-def test_an_interrupt_writes_a_checkpoint_and_exits_with_75_in_seconds(sign, where, runs, tmp_path):
+def test_an_interrupt_writes_a_checkpoint_and_exits_with_75_in_seconds(sign, where, runs, tmp_path, resumes_to):
     values = {**FITS["lbfgs"][0], "solver.checkpoint_every": 3600}
     expected = undisturbed(runs, values)
     output, arguments = runs("interrupted", values)
@@ -216,33 +210,54 @@ def test_an_interrupt_writes_a_checkpoint_and_exits_with_75_in_seconds(sign, whe
     resumes_to(expected, output, arguments)
 
 
-def test_without_resume_the_checkpoint_is_replaced_and_for_another_fit_it_is_refused(runs, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*unclosed:ResourceWarning")
+def test_a_scheduler_that_is_lost_for_good_ends_the_run_and_threads_resume_it(runs, tmp_path, resumes_to):
+    values, kind = FITS["lbfgs"]
+    expected = undisturbed(runs, values)
+    output, arguments = runs("lost", values)
+    processes = Processes(tmp_path)
+    try:
+        processes.start_scheduler()
+        processes.start_worker()
+        cluster = ["--cluster", processes.address, "--set", "cluster.wait_seconds=12"]
+        process = start_slowly(tmp_path, [*arguments, *cluster])
+        wait_for(process, output, kind)
+    finally:
+        processes.end_all()
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 1, errors
+    assert f"the fit can go on from the checkpoint in {output / 'checkpoints'}: iteration" in errors
+    assert f"the scheduler at {processes.address} is gone" in errors
+    resumes_to(expected, output, arguments)
+
+
+def test_without_resume_the_checkpoint_is_replaced_and_for_another_fit_it_is_refused(runs, tmp_path, blockdot):
     values, kind = FITS["lbfgs"]
     expected = undisturbed(runs, values)
     output, arguments = runs("killed", values)
     process = start_slowly(tmp_path, arguments)
     wait_for(process, output, kind)
     kill(process)
-    other = blockdot([*arguments, "--set", "model.alpha=1e-3", "--resume"])
+    other = blockdot("fit", *arguments, "--set", "model.alpha=1e-3", "--resume")
     assert other.returncode == 2
     assert "is of another fit: its recipe.alpha is 1e-06, and here it is 0.001" in other.stderr
     assert not (output / "model").exists()
-    anew = blockdot(arguments)
+    anew = blockdot("fit", *arguments)
     assert anew.returncode == 0, anew.stderr
     assert "are left out, and replaced by those of this run" in anew.stderr
     assert model_of(output) == expected
 
 
-def test_resume_without_a_checkpoint_begins_the_fit(runs):
+def test_resume_without_a_checkpoint_begins_the_fit(runs, blockdot):
     values = {"solver.checkpoint_every": 10}
     expected = undisturbed(runs, values)
     output, arguments = runs("new", values)
-    done = blockdot([*arguments, "--resume"])
+    done = blockdot("fit", *arguments, "--resume")
     assert done.returncode == 0, done.stderr
     assert model_of(output) == expected
 
 
-def test_a_machine_that_computes_other_bits_is_warned_of_or_refused(runs, tmp_path):
+def test_a_machine_that_computes_other_bits_is_warned_of_or_refused(runs, tmp_path, blockdot):
     instructions = {"X86_V4", "AVX512_SKX", "AVX512F"} & set(fingerprint()["vector instructions"].split())
     if not instructions:
         pytest.skip("this CPU, or this NumPy, has no AVX-512 that could be switched off")
@@ -252,10 +267,10 @@ def test_a_machine_that_computes_other_bits_is_warned_of_or_refused(runs, tmp_pa
     process = start_slowly(tmp_path, arguments, NPY_DISABLE_CPU_FEATURES=off, PYTHONWARNINGS="ignore")
     wait_for(process, output, "state")
     kill(process)
-    strict = blockdot([*arguments, "--resume", "--set", "job.reproducible=strict"])
+    strict = blockdot("fit", *arguments, "--resume", "--set", "job.reproducible=strict")
     assert strict.returncode == 1
     assert 'reproducible = "strict" needs the same' in strict.stderr
-    done = blockdot([*arguments, "--resume"])
+    done = blockdot("fit", *arguments, "--resume")
     assert done.returncode == 0, done.stderr
     assert "was written where other bits are computed" in done.stderr
 
@@ -275,10 +290,10 @@ def test_a_disk_that_fills_up_does_not_end_the_fit(runs, tmp_path):
     assert model_of(output) == expected
 
 
-def test_a_directory_that_cannot_be_written_to_is_an_error_at_the_start(runs):
+def test_a_directory_that_cannot_be_written_to_is_an_error_at_the_start(runs, blockdot):
     output, arguments = runs("blocked", {})
     (output / "checkpoints").write_text("")
-    done = blockdot(arguments)
+    done = blockdot("fit", *arguments)
     assert done.returncode == 3
     assert f"cannot write {output / 'checkpoints'}" in done.stderr
     assert not (output / "model").exists()

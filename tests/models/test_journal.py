@@ -122,4 +122,4 @@ def test_the_journal_of_another_fit_is_refused(tmp_path):
 def test_without_a_directory_nothing_is_kept():
     journal = Journal()
     RUNS["a path with cross-validation"](journal)
-    assert journal.progress == ((), None)
+    assert journal.progress == ((), None, None)

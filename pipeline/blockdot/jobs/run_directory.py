@@ -51,7 +51,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise atomic.write_error(self.path, error) from error
-        for path in (self.log, self.path / ".lock", self.path / "stages"):
+        for path in (self.log, self.checkpoints, self.path / ".lock", self.path / "stages"):
             if path.is_symlink():  # what is written there would be written elsewhere
                 raise SpecError(f"job.output: {path} is a symbolic link; remove it, or choose another output")
         busy = f"{self.path} is in use by another run; wait for it, or choose another output (--set job.output=DIR)"

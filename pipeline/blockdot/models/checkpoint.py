@@ -3,6 +3,7 @@
     DIR/checkpoint-N.json        what the fit is of, its parts, its last state: written last, with a checksum of all
     DIR/state-N.safetensors      the arrays of the last state
     DIR/part-N-I.safetensors     those of part I, written once, by checkpoint N; later checkpoints name it again
+    DIR/start-N.safetensors      where the next part starts, where that is not in the parts
 
 Every file is written aside, flushed and renamed (atomic.py). The last two checkpoints are kept: where the last one is
 damaged, the one before it is used. Nothing is ever unpickled, and types come from the program (records.py).
@@ -13,7 +14,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -31,9 +33,10 @@ from blockdot.models.records import Record, encode
 logger = logging.getLogger(__name__)
 
 _KEPT = 2
+_LOCK = ".lock"
 _MANIFEST = re.compile(r"checkpoint-(\d{8})\.json")
-_ARRAYS = r"^(state|part)-[0-9-]+\.safetensors$"
-_OURS = re.compile(r"\.?(checkpoint|state|part)-[0-9-]+\.(json|safetensors)(\.partial)?")
+_ARRAYS = r"^(state|part|start)-[0-9-]+\.safetensors$"
+_OURS = re.compile(r"\.?(checkpoint|state|part|start)-[0-9-]+\.(json|safetensors)(\.partial)?")
 _REMEDY = "remove the directory, or begin the fit again without it"
 
 
@@ -42,10 +45,11 @@ class _Entry(FileEntry):
 
 
 class Stored(BaseModel):
-    """A record: its tree, and the file of its arrays."""
+    """A record: the name of its type, its tree, and the file of its arrays."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: str
     tree: Any
     arrays: _Entry
 
@@ -62,6 +66,7 @@ class _Manifest(BaseModel):
     """What the fit is of: the data by their digest, the recipe, and all else that decides the result."""
     numerics: dict[str, str]
     parts: tuple[Stored, ...]
+    start: Stored | None
     state: Stored | None
     digest: str = ""
 
@@ -75,17 +80,27 @@ class _Manifest(BaseModel):
         content = self.model_dump(mode="json") | {"digest": self.seal()}
         return json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
-    def files(self) -> set[str]:
-        """The files that it names."""
-        return {stored.arrays.file for stored in (*self.parts, *([] if self.state is None else [self.state]))}
+    def records(self) -> list[Stored]:
+        """All that it names."""
+        return [stored for stored in (*self.parts, self.start, self.state) if stored is not None]
 
 
-class Saved(NamedTuple):
-    """A checkpoint as it was read: where the parts that are done are stored, and the record of the last state."""
+class Progress(NamedTuple):
+    """What a fit has done: its parts, where the next one starts, and the last state of the minimisation under way.
 
-    parts: tuple[Stored, ...]
-    state: Record | None
-    numerics: dict[str, str]
+    Each is a value, or :class:`Stored` in a checkpoint until the fit asks for it, and so says of which type it must be.
+    """
+
+    parts: tuple[object, ...] = ()
+    start: object | None = None
+    """None for a start that follows from the parts."""
+    state: object | None = None
+
+    def __str__(self) -> str:
+        done = f"{len(self.parts)} parts done" if self.parts else ""
+        state: Any = self.state.tree if isinstance(self.state, Stored) else self.state
+        iteration = state.get("iteration") if isinstance(state, dict) else getattr(state, "iteration", None)
+        return ", ".join(filter(None, [done, "" if iteration is None else f"iteration {iteration}"])) or "nothing done"
 
 
 class Checkpoints:
@@ -95,18 +110,26 @@ class Checkpoints:
         self.path = path
         self._kept: list[tuple[int, _Manifest]] = []  # of this fit, the last one last
 
-    def open(self) -> None:
-        """Make the directory; StoreError if it cannot be made or written to, now and not at the first checkpoint."""
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the directory and hold it for this fit.
+
+        Raises StoreError where it cannot be written to, now and not at the first checkpoint, and ExecutionError where
+        another fit holds it.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise atomic.write_error(self.path, error) from error
-        probe = self.path / "probe"
-        atomic.write_file(probe, bytes(4096))
-        probe.unlink()
+        busy = f"{self.path} is in use by another fit; wait for it, or choose another directory for the checkpoints"
+        with atomic.locked(self.path / _LOCK, busy):
+            probe = self.path / "probe"
+            atomic.write_file(probe, bytes(4096))
+            probe.unlink()
+            yield
 
-    def read(self, subject: dict[str, Any]) -> Saved | None:
-        """The last checkpoint that is whole; None where there is none.
+    def read(self, subject: dict[str, Any]) -> tuple[Progress, dict[str, str]] | None:
+        """The last checkpoint that is whole, and the numerics that it was computed with; None where there is none.
 
         Raises SpecError for one of another subject or another version of the library, StoreError where all are damaged.
         """
@@ -115,16 +138,15 @@ class Checkpoints:
             try:
                 manifest = self._manifest(number)
                 _require_same(self.path, manifest, subject)
-                for part in manifest.parts:
-                    self.record(part)  # it is looked at now, while there is another checkpoint to go back to
-                state = None if manifest.state is None else self.record(manifest.state)
+                for stored in manifest.records():
+                    self.record(stored)  # they are looked at now, while there is another checkpoint to go back to
             except _DamagedError as error:
                 damaged.append(str(error))
                 continue
             for text in damaged:
                 logger.warning("%s; the checkpoint before it is used", text)
             self._kept = [(number, manifest)]
-            return Saved(manifest.parts, state, manifest.numerics)
+            return Progress(manifest.parts, manifest.start, manifest.state), manifest.numerics
         if damaged:
             raise StoreError(f"no checkpoint can be used: {'; '.join(damaged)}; {_REMEDY}")
         return None
@@ -133,29 +155,28 @@ class Checkpoints:
         """Whether there are checkpoints."""
         return bool(self._numbers())
 
-    def write(
-        self, subject: dict[str, Any], numerics: dict[str, str], parts: Sequence[object], state: object | None
-    ) -> tuple[Stored, ...]:
-        """Write a checkpoint and remove those that are not kept; where the parts are stored now. Raises StoreError."""
+    def write(self, subject: dict[str, Any], numerics: dict[str, str], progress: Progress) -> Progress:
+        """Write a checkpoint and remove those not kept; the progress as it is stored now. Raises StoreError."""
         number = max(self._numbers(), default=0) + 1
-        stored = tuple(
-            part if isinstance(part, Stored) else self._stored(f"part-{number:08d}-{i}", part)
-            for i, part in enumerate(parts)
+        parts = tuple(self._stored(f"part-{number:08d}-{i}", part) for i, part in enumerate(progress.parts))
+        start = None if progress.start is None else self._stored(f"start-{number:08d}", progress.start)
+        state = None if progress.state is None else self._stored(f"state-{number:08d}", progress.state)
+        manifest = _Manifest(
+            library=blockdot.__version__, subject=subject, numerics=numerics, parts=parts, start=start, state=state
         )
-        last = None if state is None else self._stored(f"state-{number:08d}", state)
-        manifest = _Manifest(library=blockdot.__version__, subject=subject, numerics=numerics, parts=stored, state=last)
         atomic.write_file(self._path(number), manifest.to_json())
         self._kept = [*self._kept, (number, manifest)][-_KEPT:]
         self._remove_others()
-        return stored
+        return Progress(parts, start, progress.state)
 
     def clear(self) -> None:
         """Remove all checkpoints, because the fit has ended."""
-        for file in self._files():
+        for file in (*self._files(), self.path / _LOCK):
             file.unlink(missing_ok=True)
 
     def _remove_others(self) -> None:
-        kept = {name for number, manifest in self._kept for name in (self._path(number).name, *manifest.files())}
+        kept = {self._path(number).name for number, _ in self._kept}
+        kept |= {stored.arrays.file for _, manifest in self._kept for stored in manifest.records()}
         for file in self._files():
             if file.name not in kept:
                 file.unlink(missing_ok=True)
@@ -172,12 +193,14 @@ class Checkpoints:
         return self.path / f"checkpoint-{number:08d}.json"
 
     def _stored(self, name: str, value: object) -> Stored:
-        record = value if isinstance(value, Record) else encode(value)
+        if isinstance(value, Stored):
+            return value
+        record = encode(value)
         arrays = {str(i): np.ascontiguousarray(array) for i, array in enumerate(record.arrays)}
         data = safetensors.numpy.save(arrays)
         atomic.write_file(self.path / f"{name}.safetensors", data)
         entry = _Entry(file=f"{name}.safetensors", size=len(data), checksum=checksum(data))
-        return Stored(tree=record.tree, arrays=entry)
+        return Stored(kind=type(value).__name__, tree=record.tree, arrays=entry)
 
     def _manifest(self, number: int) -> _Manifest:
         path = self._path(number)

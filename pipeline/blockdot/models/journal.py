@@ -14,7 +14,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,18 +25,18 @@ from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.manifest import checksum
 from blockdot.blocks.numerics import differences, fingerprint
 from blockdot.errors import ExecutionError, SpecError, StoreError
-from blockdot.models.checkpoint import Checkpoints, Stored
-from blockdot.models.records import Record, decode, describe
+from blockdot.models.checkpoint import Checkpoints, Progress, Stored
+from blockdot.models.records import decode, describe
 from blockdot.solvers import PointState, Result, Solver, State, Status, TracePoint, minimize
 from blockdot.vectors import Vector
 
 logger = logging.getLogger(__name__)
 
-_LOCK = ".lock"
 _COST = 50.0  # a checkpoint is written no sooner than after so many times the seconds that the last one took
 _AFTER_FAILURE = 60.0  # seconds until another one is tried where one could not be written
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Callback = Callable[[State], bool | None]
 
 
@@ -81,23 +81,6 @@ class Ended(NamedTuple):
         )  # fmt: skip
 
 
-class Progress(NamedTuple):
-    """The parts that are done, and the last state of the minimisation that is under way.
-
-    A part that is in a checkpoint is held by its name there (:class:`Stored`), and a state that was read from one is a
-    :class:`Record`, until the fit asks for it and so says what it must be.
-    """
-
-    parts: tuple[object, ...] = ()
-    state: object | None = None
-
-    def __str__(self) -> str:
-        done = f"{len(self.parts)} parts done" if self.parts else ""
-        state: Any = self.state.tree if isinstance(self.state, Record) else self.state
-        iteration = state.get("iteration") if isinstance(state, dict) else getattr(state, "iteration", None)
-        return ", ".join(filter(None, [done, "" if iteration is None else f"iteration {iteration}"])) or "nothing done"
-
-
 class Journal:
     """The progress of one fit. Hand the same journal to the same fit again, and it goes on from there.
 
@@ -127,17 +110,13 @@ class Journal:
 
     def __enter__(self) -> Self:
         if self._files is not None:
-            self._files.open()
-            path = self._files.path
-            busy = f"{path} is in use by another fit; wait for it, or choose another directory for the checkpoints"
-            self._held.enter_context(atomic.locked(path / _LOCK, busy))
+            self._held.enter_context(self._files.held())
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with self._held:
             if self._files is not None and error is None:
                 self._files.clear()
-                (self._files.path / _LOCK).unlink(missing_ok=True)
             elif self.progress.parts or self.progress.state is not None:
                 self._keep_for_later()
 
@@ -165,14 +144,15 @@ class Journal:
         saved = files.read(subject)
         if saved is None:
             return
-        if found := differences(fingerprint(), saved.numerics):
+        progress, numerics = saved
+        if found := differences(fingerprint(), numerics):
             text = f"the checkpoint in {files.path} was written where other bits are computed ({'; '.join(found)})"
             if self._strict:
                 raise ExecutionError(
                     f'{text}; reproducible = "strict" needs the same: go on there, or begin the fit again here'
                 )
             logger.warning("%s: the model's last digits may be others than those of an undisturbed run", text)
-        self.progress = self._kept = Progress(saved.parts, saved.state)
+        self.progress = self._kept = progress
         logger.info("goes on from the checkpoint in %s: %s", files.path, self.progress)
 
     def once(self, kind: type[T], make: Callable[..., T], *arguments: object) -> T:
@@ -182,6 +162,28 @@ class Journal:
             found = make(*arguments)
             self._add(found)
         return found
+
+    def along(
+        self, kind: type[T], items: Iterable[Item], w: Vector, step: Callable[[Item, Vector], tuple[T, Vector]]
+    ) -> list[T]:
+        """The next parts, one for each item: ``step(item, w)`` gives one, a ``kind``, and the w where the next starts.
+
+        Of the parts that a step is made of, and of all w but the last, nothing is kept.
+        """
+        made: list[T] = []
+        start: Vector | None = w
+        for item in items:
+            # of a step that was interrupted, the next part is one of those that it is made of
+            if self._is_next(kind) and (found := self._next(kind)) is not None:
+                made.append(found)
+                start = None
+                continue
+            place = self._place
+            part, start = step(item, self._read(Vector, self.progress.start) if start is None else start)
+            self._place = place + 1
+            self._add(part, place, start)
+            made.append(part)
+        return made
 
     def minimize(
         self,
@@ -198,9 +200,6 @@ class Journal:
         ended = self._next(Ended)
         if ended is not None:
             return ended.result()
-        state: Any = self.progress.state
-        if isinstance(state, Record):
-            state = decode(get_type_hints(type(solver).init)["return"], state)
         result = minimize(
             objective,
             solver,
@@ -209,7 +208,7 @@ class Journal:
             max_iter=max_iter,
             grad_scale=grad_scale,
             callbacks=[self._keep, *callbacks],
-            resume_from=state,
+            resume_from=self._read(get_type_hints(type(solver).init)["return"], self.progress.state),
         )
         ended = Ended.of(result)
         self._add(ended)
@@ -228,32 +227,43 @@ class Journal:
         began, wait = time.monotonic(), self._every
         try:
             with atomic.undisturbed():
-                progress = self.progress
-                parts = self._files.write(self._subject, fingerprint(), progress.parts, progress.state)
-                self.progress = self._kept = Progress(parts, progress.state)
+                self.progress = self._kept = self._files.write(self._subject, fingerprint(), self.progress)
         except (OSError, StoreError) as error:
             logger.warning("%s. The fit goes on without this checkpoint", error)
             wait = max(wait, _AFTER_FAILURE)
         else:
-            logger.debug("checkpoint in %s: %s", self._files.path, progress)
+            logger.debug("checkpoint in %s: %s", self._files.path, self.progress)
         now = time.monotonic()
         self._due = now + (max(wait, _COST * (now - began)) if wait else 0.0)
 
+    def _is_next(self, kind: type[Any]) -> bool:
+        """Whether the next part is done, and a ``kind``."""
+        if self._place >= len(self.progress.parts):
+            return False
+        part = self.progress.parts[self._place]
+        return kind.__name__ == (part.kind if isinstance(part, Stored) else type(part).__name__)
+
     def _next(self, kind: type[T]) -> T | None:
-        """The next part, if it is done."""
+        """The next part, a ``kind``; None if it is not done yet."""
+        if self._place < len(self.progress.parts) and not self._is_next(kind):
+            raise SpecError(f"part {self._place} of this journal is no {kind.__name__}: it is of another fit")
         place, self._place = self._place, self._place + 1
-        if place >= len(self.progress.parts):
-            return None
-        found = self.progress.parts[place]
-        if self._files is not None and isinstance(found, Stored):
-            return decode(kind, self._files.record(found))
-        if not isinstance(found, kind):
-            raise SpecError(f"part {place} of this journal is of another fit: begin with a new one")
+        found: T | None = None
+        if place < len(self.progress.parts):
+            found = self._read(kind, self.progress.parts[place])
         return found
 
-    def _add(self, part: object) -> None:
+    def _read(self, kind: Any, value: object) -> Any:
+        """The value, from its file where it is there."""
+        if self._files is not None and isinstance(value, Stored):
+            return decode(kind, self._files.record(value))
+        return value
+
+    def _add(self, part: object, place: int | None = None, start: object | None = None) -> None:
+        """The part at ``place`` is done (by default the one after those that are), and the next begins at ``start``."""
         if self._files is not None:  # without, nothing would be done with it but fill the memory
-            self.progress = Progress((*self.progress.parts, part))
+            before, kept = self.progress.parts[:place], self.progress.start if start is None else start
+            self.progress = Progress((*before, part), kept)
 
     def _keep(self, state: State) -> None:
         if self._files is None:

@@ -33,7 +33,7 @@ from blockdot.models.continuation import ever_nearer, minimized
 from blockdot.models.fit import Settled, settled
 from blockdot.models.fold_sums import FoldWeights, HeldOut
 from blockdot.models.folds import FoldedSource, Folds
-from blockdot.models.journal import Callback, Journal
+from blockdot.models.journal import Callback, Ended, Journal
 from blockdot.models.kinds import make_loss
 from blockdot.models.model import Model
 from blockdot.models.null_model import null_parameters
@@ -126,18 +126,13 @@ def fit_path(
     journal.begin(data, recipe=recipe, grid=grid, folds=folds, rule=rule)
     with settled(data, recipe, pool) as (blocks, case), _walking(case, blocks, folds) as walk:
         alphas = grid.values(walk.alpha_max())
-        steps: list[_Step] = []
-        w = walk.origin
-        for alpha in alphas:
-            step, w = walk.at(float(alpha), w, journal, callbacks)
-            logger.info(
-                "alpha %.3g: mean loss %.6g", alpha, np.average(step.judged.losses, weights=step.judged.weights)
-            )
-            steps.append(step)
+        steps = journal.along(
+            _Step, alphas.tolist(), walk.origin, lambda alpha, w: walk.at(alpha, w, journal, callbacks)
+        )
         losses = np.array([step.judged.losses for step in steps])
         best = _choice(losses, steps[0].judged.weights, rule)
         model = walk.model(float(alphas[best]), steps[best])
-    placed = [case.by_feature(step.w, model.outputs) for step in steps]
+    placed = [case.by_feature(step.own.w, model.outputs) for step in steps]
     tails = np.array([tail if len(tail) else np.zeros(model.outputs or 1) for _, tail in placed])
     return model, CrossValidation(
         alphas,
@@ -146,7 +141,7 @@ def fit_path(
         np.array([rows for rows, _ in placed]),
         tails[:, 0] if model.outputs is None else tails,
         best,
-        tuple(step.result for step in steps),
+        tuple(step.own.result() for step in steps),
     )
 
 
@@ -178,14 +173,11 @@ class _Step(NamedTuple):
     """What is kept of one α: how the folds' models were judged, and the model of all rows."""
 
     judged: Judged
-    w: Vector
-    """In the units of the data."""
-    residual: Vector
-    """The gradient of the model's own objective, or what stands for it, as its parameters are scaled."""
+    own: Ended
+    """w in the units of the data; the gradient, or what stands for it, of its own objective, as that is scaled."""
     bound: float | None
     """Of how far all models together are above their minimum."""
     solver: str
-    result: Result[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,26 +238,27 @@ class _Walk:
         )
         outward = together.scaling.outward(result.w, together.layout)
         judged = journal.once(Judged, self._judge, outward)
-        own, residual = self._last(outward), self.judged.models * self._last(result.state.grad)
-        step = _Step(judged, own, residual, bound, solver.name, replace(result, w=own, state=None))
-        return step, w if result.status is Status.DIVERGED else result.w
+        residual = self.judged.models * self._last(result.state.grad)
+        own = Ended.of(result)._replace(w=self._last(outward), grad=residual)
+        logger.info("alpha %.3g: mean loss %.6g", alpha, judged.mean)
+        return _Step(judged, own, bound, solver.name), w if result.status is Status.DIVERGED else result.w
 
     def model(self, alpha: float, step: _Step) -> Model:
         """The model of all rows, and how its fit ended: the value and the bound are its own."""
         recipe, single = replace(self.case.recipe, alpha=alpha), self.single
         penalty = recipe.make_penalty(self.case.data, single.scaling)
         objective = replace(single, loss=self.judged.loss, penalty=penalty)
-        v = single.scaling.inward(step.w, single.layout)
+        v = single.scaling.inward(step.own.w, single.layout)
         value = objective.value(v) + (0.0 if objective.term is None else objective.term.value(v))
         bound = step.bound
         if hasattr(self.judged, "smoothing"):
             bound = None if bound is None else self.judged.models * bound
         else:
-            bound = gap_bound(objective, v, step.residual)
+            bound = gap_bound(objective, v, step.own.grad)
         case = replace(self.case, recipe=recipe)
-        found = replace(step.result, value=value, grad_norm=norm(step.residual))
+        found = replace(step.own.result(), value=value, grad_norm=norm(step.own.grad))
         record = case.record(step.solver, found, bound if bound is not None and np.isfinite(bound) else None)
-        return case.model(step.w, getattr(single.loss, "outputs", None), record)
+        return case.model(step.own.w, getattr(single.loss, "outputs", None), record)
 
     def _judge(self, w: Vector) -> Judged:
         task = HeldOut(self.judged, self.together.predictor, self.folds)

@@ -2,6 +2,7 @@
 
     blockdot run JOB.toml [--set table.key=value]… [--cluster FILE|ADDRESS] [--resume] [--strict] [--insecure] [--json]
     blockdot ingest | fit | evaluate | predict JOB.toml        the stages alone, with the same options
+    blockdot plan JOB.toml [--workers N] [--set …] [--cluster FILE|ADDRESS] [--json]     what the fit needs, beforehand
     blockdot inspect | verify STORE
     blockdot cluster certificates DIR                          for a cluster that speaks TLS
 
@@ -106,6 +107,22 @@ job_command("ingest", "Read the raw files of a job into block stores.")
 job_command("fit", "Fit the model of a job to its training store.")
 job_command("evaluate", "Compute exact metrics of the fitted model on the test store.")
 job_command("predict", "Score the test store, or the raw files in predict.input, into Parquet parts.")
+
+
+@main.command()
+@click.argument("job", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes, or threads of one process.")
+@click.option("--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Override a key of the spec.")
+@click.option("--cluster", metavar="FILE|ADDRESS", help="Where to run, in the place of [cluster].")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: bytes and seconds.")
+def plan(job: Path, workers: int | None, settings: Sequence[str], cluster: str | None, as_json: bool) -> None:
+    """Say what the fit of a job will hold, send and take for N workers, before anything runs."""
+    from blockdot.jobs.spec import load_job
+    from blockdot.jobs.stages import Run
+
+    settings = (*settings, *([] if workers is None else [f"cluster.workers={workers}"]))
+    found = Run(load_job(job, settings, cluster)).plan()
+    click.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False) if as_json else found.text())
 
 
 @main.command()

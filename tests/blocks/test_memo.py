@@ -117,7 +117,7 @@ def test_room_never_changes_a_bit(loss, monkeypatch):
     source = data(30).source
 
     def answers(room):
-        monkeypatch.setattr(memo, "_ROOM", room)
+        monkeypatch.setattr(memo, "_room", room)
         rng = np.random.default_rng(6)
         with bd.Blocks(source, bd.ThreadPool(2)) as blocks:
             objective = bd.Objective(loss, bd.Linear(), bd.L2(0.1), blocks)

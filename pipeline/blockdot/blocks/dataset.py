@@ -134,6 +134,12 @@ class Dataset:
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
         """Open the store at ``path``. Raises StoreError if it is missing, unfinished, damaged or of another version."""
+        data = cls.described(path)
+        return replace(data, has_y=bool(data.n_blocks) and data.source.block(0).y is not None)
+
+    @classmethod
+    def described(cls, path: str | Path) -> Dataset:
+        """The store at ``path`` as its manifest describes it: no block is read, and targets are taken for granted."""
         source, manifest, table = open_store(Path(path))
         counts = [entry.labels for entry in manifest.blocks]
         values = {label for block in counts if block is not None for label, _ in block}
@@ -145,7 +151,7 @@ class Dataset:
             nnz=manifest.nnz,
             n_features=manifest.n_features,
             labels=tuple(sorted(values)) if few else None,
-            has_y=bool(manifest.blocks) and source.block(0).y is not None,
+            has_y=True,
             weight=sum(entry.weight for entry in manifest.blocks),
             block_rows=tuple(entry.rows for entry in manifest.blocks),
             n_labels=manifest.n_labels,

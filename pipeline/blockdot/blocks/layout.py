@@ -41,7 +41,7 @@ class Layout:
 
 
 # From this share of the features on, a sum has a row for each of them: added plainly, not by merging.
-_DENSE_FROM = 0.25
+DENSE_FROM = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class FeatureSum:
         """What one block contributes: ``local`` is flat, in ``layout`` over the block's columns."""
         rows, tail = layout.split(local)
         positions = block.places
-        if len(positions) >= _DENSE_FROM * block.n_features:
+        if len(positions) >= DENSE_FROM * block.n_features:
             return cls(None, _spread(positions, rows, block.n_features), tail, block.n_features)
         order = np.argsort(positions) if block.order is None else block.order
         return cls(positions[order], rows[order], tail, block.n_features)
@@ -78,7 +78,7 @@ class FeatureSum:
             rows[few.positions] += few.rows
             return FeatureSum(None, rows, tail, k)
         positions, rows = products.add_sorted(self.positions, self.rows, other.positions, other.rows)
-        if len(positions) >= _DENSE_FROM * k:
+        if len(positions) >= DENSE_FROM * k:
             return FeatureSum(None, _spread(positions, rows, k), tail, k)
         return FeatureSum(positions, rows, tail, k)
 

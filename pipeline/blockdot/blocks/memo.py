@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 
 # Bytes of remembered arrays in one process. What does not fit is computed again; the first to come stay, because
 # passes go round the blocks in order, and turning out the oldest would then turn out every one before its use.
-_ROOM = 2 << 30
-_room = _ROOM
+ROOM = 2 << 30
+_room = ROOM
 # Fits that a process remembers at the same time.
 _FITS = 2
 
@@ -90,10 +90,10 @@ class Shelf:
             return True
 
 
-def allow(room: int | None) -> None:
-    """Let the fits that begin from now on remember at most ``room`` bytes each; None for the usual room."""
+def allow(room: int) -> None:
+    """Let the fits that begin from now on remember at most ``room`` bytes each."""
     global _room
-    _room = _ROOM if room is None else min(room, _ROOM)
+    _room = room
 
 
 _shelves: OrderedDict[str, Shelf] = OrderedDict()

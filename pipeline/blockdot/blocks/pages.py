@@ -29,6 +29,16 @@ _MAPPED, _REMEMBERED = 2, 4
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = (-3, 32 << 20), (-1, 64 << 20)
 
 
+def stay(nbytes: int, limit: int | None) -> bool:
+    """Whether so many bytes of files may stay in the memory of a process with that limit."""
+    return limit is None or nbytes <= limit // _MAPPED
+
+
+def remembered(limit: int | None) -> int:
+    """Bytes of arrays that a fit may remember in a process with that limit."""
+    return memo.ROOM if limit is None else min(memo.ROOM, limit // _REMEMBERED)
+
+
 class Pages:
     """What this process may keep, in bytes."""
 
@@ -38,11 +48,11 @@ class Pages:
     def allow(self, limit: int | None) -> None:
         """Keep to ``limit`` bytes of memory from now on; None for no limit."""
         self.limit = limit
-        memo.allow(None if limit is None else limit // _REMEMBERED)
+        memo.allow(remembered(limit))
 
     def hold(self, nbytes: int) -> bool:
         """Whether so many bytes of files may stay in memory."""
-        return self.limit is None or nbytes <= self.limit // _MAPPED
+        return stay(nbytes, self.limit)
 
 
 pages = Pages()

@@ -86,6 +86,18 @@ def spans(n_blocks: int, n_spans: int) -> list[Span]:
     return [Span(start, stop) for start, stop in pairwise(edges)]
 
 
+def roots(span: Span, n_blocks: int) -> list[Span]:
+    """The subtrees that a run of blocks is made of: what is left of its sums when they are joined."""
+    found, start = [], span.start
+    while start < span.stop:
+        stop, size = start + 1, 2
+        while stop < n_blocks and start % size == 0 and min(start + size, n_blocks) <= span.stop:
+            stop, size = min(start + size, n_blocks), 2 * size
+        found.append(Span(start, stop))
+        start = stop
+    return found
+
+
 def joined(parts: Iterable[tuple[Span, S]], n_blocks: int) -> list[tuple[Span, S]]:
     """Add the sums of consecutive subtrees as far as the tree over ``n_blocks`` allows; what is left, in order.
 

@@ -25,6 +25,7 @@ from blockdot.errors import BlockdotError, NotConvergedError, SpecError, StoreEr
 from blockdot.ingest.build import ingest, ingest_for_prediction
 from blockdot.ingest.inputs import resolve
 from blockdot.jobs.cluster import connect
+from blockdot.jobs.plan import Plan, crew_at, planned, recipe_of, require_room
 from blockdot.jobs.predictions import verified, write_predictions
 from blockdot.jobs.reporter import Quiet, Reporter
 from blockdot.jobs.run_directory import RunDirectory, as_json, digest_of, file_digest
@@ -34,7 +35,6 @@ from blockdot.models.fit import fit
 from blockdot.models.journal import Journal
 from blockdot.models.model import MODEL, Model, load_model
 from blockdot.models.path import Grid, fit_path
-from blockdot.models.recipe import Recipe
 from blockdot.solvers import Result, State
 
 logger = logging.getLogger(__name__)
@@ -166,8 +166,9 @@ class Run:
     # ---- fit
 
     def _fit(self) -> dict[str, object]:
+        self._require_room()
         train = self._open_train()
-        key = self._fit_key(train)
+        key = self._fit_key(train.digest)
         made = self._done("fit", key, self._fitted)
         if made is None:
             result = self._fit_model(train, key)
@@ -199,29 +200,30 @@ class Run:
             "gap_bound": record.gap_bound,
         }
 
-    def _fit_key(self, train: Dataset) -> str:
+    def _require_room(self) -> None:
+        """Refuse a fit that the memory limit has no room for, before a block is read; not one that is done already."""
+        store = self._train_store()
+        if store is not None and self.directory.receipt("fit").get("key") != self._fit_key(Manifest.read(store).digest):
+            require_room(self.job, store, crew_at(self.job.cluster, self.pool))
+
+    def plan(self) -> Plan:
+        """What the fit will need; nothing is run, and nothing is written."""
+        return planned(self.job, self._train_store())
+
+    def _train_store(self) -> Path | None:
+        """The training store, if the stage ingest made it by this spec."""
+        made = self.directory.receipt("ingest").get("made")
+        ours = isinstance(made, dict) and made.get("spec") == self._reading()
+        return self.directory.train if ours and self.directory.train.exists() else None
+
+    def _fit_key(self, store: str | None) -> str:
+        """Of the fit to the store with that digest."""
         solver = self.job.solver.model_dump(mode="json", exclude={"checkpoint_every"})
-        return digest_of(blockdot.__version__, self.job.model.model_dump(mode="json"), solver, train.digest)
+        return digest_of(blockdot.__version__, self.job.model.model_dump(mode="json"), solver, store)
 
     def _fit_model(self, train: Dataset, key: str) -> Result[Any]:
         """Fit and save the model, and write the receipt: only then are the checkpoints of the fit removed."""
-        table, solver = self.job.model, self.job.solver
-        recipe = Recipe(
-            table.loss,
-            table.options,
-            alpha=table.alpha,
-            l1_ratio=table.l1_ratio,
-            lower=table.lower,
-            upper=table.upper,
-            fit_intercept=table.fit_intercept,
-            standardize=table.standardize,
-            multi_class=table.multi_class or "softmax",
-            class_weight=table.class_weight,
-            solver=solver.name,
-            step=solver.step,
-            tol=solver.tol,
-            max_iter=solver.max_iter,
-        )
+        table, solver, recipe = self.job.model, self.job.solver, recipe_of(self.job)
         journal = Journal(
             self.directory.checkpoints, every=solver.checkpoint_every, resume=self.resume, strict=self._is_strict
         )
@@ -348,7 +350,7 @@ class Run:
                 f"{self.directory.model} was fitted to another store (digest {model.info.fit.store}) than {train.path} "
                 f"(digest {train.digest}): run the stage fit again (blockdot fit, or run)"
             )
-        if self.directory.receipt("fit").get("key") != self._fit_key(train):
+        if self.directory.receipt("fit").get("key") != self._fit_key(train.digest):
             raise StoreError(
                 f"{self.directory.model} was fitted by another spec ([model] or [solver] differ): "
                 "run the stage fit again (blockdot fit, or run)"

@@ -95,7 +95,7 @@ def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks,
     """
     if not data.has_y or data.n_rows == 0:
         raise DataError(f"{data.path or 'this data set'} has {data.n_rows} rows and no targets to learn from")
-    recipe, labels = _by_classes(recipe, data)
+    recipe, labels = by_classes(recipe, data)
     loss = make_loss(recipe.loss, recipe.options)
     with _encoded(data, recipe, labels, pool).on(pool) as blocks:
         found = tally(data, blocks, loss, 0 if labels is None else len(labels))
@@ -107,7 +107,7 @@ def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks,
             yield finite if recipe.fit_intercept else blocks, Settled(data, recipe, labels, found, constant)
 
 
-def _by_classes(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...] | None]:
+def by_classes(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...] | None]:
     """The recipe with the loss that the classes (or labels) of the data ask for, and the labels."""
     if recipe.loss == "logistic" and data.n_labels is not None:
         recipe = replace(recipe, loss="multi-label")

@@ -32,6 +32,8 @@ class GradientDescent:
     step_size: float
 
     name: ClassVar[str] = "gradient descent"
+    vectors: ClassVar[int] = 7
+    """Vectors of the size of w that it holds at most, those of the objective's answers included."""
     needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad"})
 
     def __post_init__(self) -> None:
@@ -76,6 +78,8 @@ class Backtracking:
     grow: float = 1.5
 
     name: ClassVar[str] = "gradient descent with backtracking"
+    vectors: ClassVar[int] = 8
+    """Vectors of the size of w that it holds at most, those of the objective's answers included."""
     needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad"})
 
     def __post_init__(self) -> None:

@@ -51,6 +51,11 @@ class LBFGS:
     name: ClassVar[str] = "L-BFGS"
     needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad"})
 
+    @property
+    def vectors(self) -> int:
+        """Vectors of the size of w that it holds at most, those of the objective's answers included."""
+        return 2 * self.memory + 8
+
     def __post_init__(self) -> None:
         if not self.memory >= 1:
             raise SpecError(f"LBFGS(memory={self.memory!r}): a whole number, 1 or more, is needed (10 is usual)")

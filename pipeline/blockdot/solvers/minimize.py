@@ -108,6 +108,11 @@ class Solver(Protocol[Objective_contra, S]):
         """Names of the objective's methods that it calls."""
         ...
 
+    @property
+    def vectors(self) -> int:
+        """Vectors of the size of w that it holds at most, those of the objective's answers included."""
+        ...
+
     def init(self, objective: Objective_contra, w: Vector) -> S:
         """The state at ``w``, iteration 0; ``w`` may be kept, and is not written to."""
         ...

@@ -90,6 +90,8 @@ class NewtonCG:
     max_products: int = 250
 
     name: ClassVar[str] = "Newton-CG"
+    vectors: ClassVar[int] = 13
+    """Vectors of the size of w that it holds at most, those of the objective's answers included."""
     needs: ClassVar[frozenset[str]] = frozenset(
         {"value_and_grad", "value_along", "hess_vec", "hess_diag", "sampled_hessian"}
     )

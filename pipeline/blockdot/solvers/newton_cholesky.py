@@ -31,6 +31,8 @@ class NewtonCholesky:
     """Newton steps by Cholesky factors; memory grows with the square of the number of parameters."""
 
     name: ClassVar[str] = "Newton-Cholesky"
+    vectors: ClassVar[int] = 8
+    """Vectors of the size of w that it holds at most, those of the objective's answers included."""
     needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad", "value_along", "hessian"})
 
     def init(self, objective: WithHessian, w: Vector) -> PointState:

@@ -50,6 +50,11 @@ class OWLQN:
     needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad", "value"})
     proximal: ClassVar[bool] = True
 
+    @property
+    def vectors(self) -> int:
+        """Vectors of the size of w that it holds at most, those of the objective's answers included."""
+        return 2 * self.memory + 14
+
     def __post_init__(self) -> None:
         if not self.memory >= 1:
             raise SpecError(f"OWLQN(memory={self.memory!r}): a whole number, 1 or more, is needed (10 is usual)")

@@ -74,6 +74,8 @@ class ProximalGradient:
     step_size: float | None = None
 
     name: ClassVar[str] = "proximal gradient"
+    vectors: ClassVar[int] = 14
+    """Vectors of the size of w that it holds at most, those of the objective's answers included."""
     needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad"})
     proximal: ClassVar[bool] = True
 

@@ -74,6 +74,8 @@ class ProximalNewton:
     max_products: int = 250
 
     name: ClassVar[str] = "proximal Newton"
+    vectors: ClassVar[int] = 24
+    """Vectors of the size of w that it holds at most, those of the objective's answers included."""
     needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad", "value", "hess_vec", "hess_diag", "sampled_hessian"})
     proximal: ClassVar[bool] = True
 

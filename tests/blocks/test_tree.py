@@ -14,7 +14,7 @@ from blockdot.blocks.layout import FeatureSum, Layout
 from blockdot.blocks.sums import Blocks
 from blockdot.blocks.table import FeatureTable
 from blockdot.blocks.threads import ThreadPool
-from blockdot.blocks.tree import fold, joined, spans
+from blockdot.blocks.tree import Span, fold, joined, roots, spans
 from blockdot.errors import DataError, SpecError
 
 
@@ -228,3 +228,11 @@ def test_the_table_of_nothing():
     table = FeatureTable.merged([])
     assert len(table) == 0
     assert table.find(np.array([3])).tolist() == [-1]
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 7, 8, 11, 64, 100])
+def test_roots_are_what_joining_leaves(n_blocks):
+    for start in range(n_blocks):
+        for stop in range(start + 1, n_blocks + 1):
+            left = joined(((Span(i, i + 1), 1) for i in range(start, stop)), n_blocks)
+            assert roots(Span(start, stop), n_blocks) == [span for span, _ in left]

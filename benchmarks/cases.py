@@ -1,161 +1,145 @@
-"""The cases: data sets of two classes, made once and kept in ``benchmarks/.cache``, and the objective on them.
+"""The cases: data, and the problem that is solved on them.
 
-    F(w, b) = (1/n) Σ log(1 + exp(−t z)) + α/2 ‖w‖²,     z = X w + b,   t = ±1,   α = 1/n,   b free
-
-F is computed here with NumPy and SciPy in float64, by none of the systems that are compared.
+A case is called by its data, or by its data and what is solved there where that is not L2 logistic regression with
+α = 1/n: ``clicklog-200k``, ``clicklog-200k-l1``.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path as FilePath
 
 import numpy as np
-import scipy.sparse as sp
-from numpy.typing import NDArray
 
-from benchmarks.clicklog import clicklog
+from benchmarks import rows as data
+from benchmarks.problems import Logistic, Path, Problem, Softmax, Tweedie
+from benchmarks.rows import DATA, Floats, Rows
 
-Rows = tuple[sp.csr_matrix, NDArray[np.float32]]
-
-CACHE = Path(__file__).parent / ".cache"
-DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 DENSE_ABOVE = 0.25  # a denser matrix is handed to the peers that take both as a dense array
+N_ALPHAS, N_FOLDS = 20, 5
+GLM_ALPHA = 1e-4
+
+DEFAULT = (
+    "digits", "a9a", "20news-hashed", "kddcup", "clicklog-200k", "clicklog-1m",
+    "clicklog-200k-l1", "clicklog-200k-elastic-net", "20news-softmax",
+    "motor-poisson", "motor-tweedie", "policies-163k-poisson", "policies-163k-tweedie",
+    "a9a-path", "clicklog-200k-path", "clicklog-200k-l1-path",
+)  # fmt: skip
+MORE = "clicklog-10m, and any clicklog-<n>k, policies-<n>k-poisson, …"
 
 
-class AbsentError(Exception):
-    """The raw data of a case are not on this machine."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
-    """Rows in CSR form with float32 values, and targets 0 or 1."""
+    """Rows, and what is minimised over them."""
 
     name: str
-    X: sp.csr_matrix
-    y: NDArray[np.float32]
+    rows: Rows
+    problem: Problem | Path
 
     @property
-    def alpha(self) -> float:
-        """The strength of the penalty."""
-        return 1.0 / self.X.shape[0]
+    def X(self) -> data.sp.csr_matrix:
+        """(n, d), CSR, float32 values."""
+        return self.rows.X
 
     @property
-    def signs(self) -> NDArray[np.float64]:
-        """The targets as −1 and 1."""
+    def y(self) -> Floats:
+        """(n,) targets."""
+        return self.rows.y
+
+    @property
+    def signs(self) -> Floats:
+        """Targets 0 and 1 as −1 and 1."""
         return np.where(self.y > 0, 1.0, -1.0)
 
     @property
-    def density(self) -> float:
-        """The share of the entries that are stored."""
-        return float(self.X.nnz / (self.X.shape[0] * self.X.shape[1]))
+    def is_dense(self) -> bool:
+        """Whether a peer that takes both gets a dense array."""
+        return self.rows.density > DENSE_ABOVE
 
-    def value(self, w: NDArray[np.float64], b: float) -> float:
-        """F(w, b)."""
-        loss, step = 0.0, 1 << 18  # in parts, because SciPy copies a float32 matrix to multiply by float64
-        for start in range(0, self.X.shape[0], step):
-            z = self.X[start : start + step].astype(np.float64) @ w + b
-            loss += float(np.sum(np.logaddexp(0.0, -self.signs[start : start + step] * z)))
-        return loss / self.X.shape[0] + 0.5 * self.alpha * float(np.sum(w * w))
+    @property
+    def one(self) -> Problem:
+        """The problem of a case that has one minimum."""
+        assert isinstance(self.problem, Problem)
+        return self.problem
+
+    @property
+    def path(self) -> Path:
+        """The problem of a case that has many."""
+        assert isinstance(self.problem, Path)
+        return self.problem
+
+    def values(self, w: Floats, b: Floats) -> Floats:
+        """F of each minimum that is looked for."""
+        return self.problem.values(self.rows, w, b)
 
     def few(self, n: int = 1000) -> Case:
-        """``n`` rows, half of each class where there are as many: what compiled code is warmed up with."""
-        rows = np.concatenate([np.flatnonzero(self.y == label)[: n // 2] for label in (0, 1)])
-        return Case(f"{self.name}-few", self.X[rows], self.y[rows])
+        """About ``n`` rows, of each class where there are classes: what compiled code is warmed up with."""
+        labels = np.unique(self.y)
+        if len(labels) > 100:
+            places = np.arange(min(n, len(self.y)))
+        else:
+            each = -(-n // len(labels))
+            places = np.concatenate([np.flatnonzero(self.y == label)[:each] for label in labels])
+        return Case(f"{self.name}-few", self.rows.take(places), self.problem.few(places))
 
 
-def load(name: str, data: Path = DATA) -> Case:
-    """The case ``name``, from the cache or made now. AbsentError where its raw data are missing."""
-    path = CACHE / f"{name}.npz"
-    if not path.exists():
-        X, y = _make(name, data)
-        CACHE.mkdir(exist_ok=True)
-        part = path.with_suffix(".part.npz")
-        np.savez(part, data=X.data, indices=X.indices, indptr=X.indptr, shape=np.array(X.shape), y=y)
-        part.rename(path)
-    with np.load(path) as kept:
-        X = sp.csr_matrix((kept["data"], kept["indices"], kept["indptr"]), shape=tuple(kept["shape"]))
-        X.has_canonical_format = True
-        return Case(name, X, kept["y"])
+def load(name: str, folder: FilePath = DATA) -> Case:
+    """The case ``name``. AbsentError where its raw data are missing."""
+    ending = next((ending for ending in PROBLEMS if name.endswith(f"-{ending}")), "")
+    called = SAME_DATA.get(name, name.removesuffix(f"-{ending}") if ending else name)
+    rows, problem = PROBLEMS[ending](data.load(called, folder), called)
+    return Case(name, rows, problem)
 
 
-def _make(name: str, data: Path) -> Rows:
-    sized = re.fullmatch(r"clicklog-(\d+)([km])", name)
-    if sized:
-        return clicklog(int(sized[1]) * {"k": 1000, "m": 1_000_000}[sized[2]])
-    X, y = MADE[name](data)
-    X = sp.csr_matrix(X, dtype=np.float32)
-    X.sum_duplicates()
-    X.eliminate_zeros()
-    return X, np.asarray(y, np.float32)
+def _logistic(rows: Rows, called: str) -> tuple[Rows, Problem]:
+    y = (rows.y < 10).astype(np.float64) if called == "20news" else rows.y  # the first ten groups against the others
+    return Rows(rows.X, y), Problem(Logistic(), 1.0 / len(y))
 
 
-def _raw(data: Path, below: str) -> Path:
-    path = data / below
-    if not path.exists():
-        raise AbsentError(f"no file {below} in the data folder (--data)")
-    return path
+def _with_l1(l1_ratio: float) -> Callable[[Rows, str], tuple[Rows, Problem]]:
+    def made(rows: Rows, _: str) -> tuple[Rows, Problem]:
+        return rows, Problem(Logistic(), 2.0 / len(rows.y), l1_ratio, (1e-2, 1e-3, 1e-4, 1e-5))
+
+    return made
 
 
-def _a9a(data: Path) -> Rows:
-    from sklearn.datasets import load_svmlight_file
-
-    X, y = load_svmlight_file(str(_raw(data, "svmlight/a9a")))
-    return X, y > 0
+def _softmax(rows: Rows, _: str) -> tuple[Rows, Problem]:
+    return rows, Problem(Softmax(), 1.0 / (10.0 * len(rows.y)), 0.0, (1e-2, 1e-3, 5e-4, 1e-5))  # C = 10
 
 
-def _newsgroups(data: Path) -> Rows:
-    """Words hashed to 2^18 slots, tf-idf with logarithmic counts; the first ten groups against the others."""
-    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+def _glm(column: int, power: float) -> Callable[[Rows, str], tuple[Rows, Problem]]:
+    def made(rows: Rows, _: str) -> tuple[Rows, Problem]:
+        y = np.ascontiguousarray(rows.y[:, column])
+        return Rows(rows.X, y, rows.weight, rows.fields), Problem(Tweedie(power), GLM_ALPHA)
 
-    groups, texts = [], []
-    with gzip.open(_raw(data, "text/20news_bydate_train.tsv.gz"), "rt", encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            group, _, text = line.rstrip("\n").split("\t", 2)
-            groups.append(group)
-            texts.append(text)
-    counts = HashingVectorizer(n_features=1 << 18, norm=None, alternate_sign=False).transform(texts)
-    _, index = np.unique(groups, return_inverse=True)
-    return TfidfTransformer(sublinear_tf=True).fit_transform(counts), index < 10
+    return made
 
 
-def _digits(_: Path) -> Rows:
-    from sklearn.datasets import load_digits
+def _path(l1_ratio: float) -> Callable[[Rows, str], tuple[Rows, Path]]:
+    """20 α in equal ratios down to 1/n, from 0.01; with L1 to 2/n, from where nothing is left. Folds of equal size."""
 
-    X, digit = load_digits(return_X_y=True)
-    return X / 16.0, digit >= 5
+    def made(rows: Rows, _: str) -> tuple[Rows, Path]:
+        n = len(rows.y) - len(rows.y) % N_FOLDS
+        rows = rows.take(np.arange(n)).compact()
+        fold = np.random.default_rng(0).permutation(n) % N_FOLDS
+        first, last = 1e-2, 1.0 / n
+        if l1_ratio:
+            slopes = rows.X.T.astype(np.float64) @ (np.mean(rows.y) - rows.y) / n
+            first, last = float(np.max(np.abs(slopes))) / l1_ratio, 2.0 / n
+        return rows, Path(Logistic(), np.geomspace(first, last, N_ALPHAS), fold, N_FOLDS, l1_ratio)
 
-
-def _kddcup(data: Path) -> Rows:
-    """Network connections: three columns of text one-hot, log1p of the numbers; normal ones against attacks."""
-    text, places = (1, 2, 3), {}
-    cells: list[tuple[int, int, float]] = []
-    targets = []
-    with gzip.open(_raw(data, "tabular/kddcup.data_10_percent.gz"), "rt", newline="") as lines:
-        for i, row in enumerate(csv.reader(lines)):
-            targets.append(row[-1] == "normal.")
-            for j, cell in enumerate(row[:-1]):
-                if j in text:
-                    cells.append((i, places.setdefault((j, cell), len(places)), 1.0))
-                else:
-                    number = float(cell)
-                    if number != 0:
-                        cells.append((i, places.setdefault((j, ""), len(places)), number))
-    table = np.array(cells)
-    rows, columns = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
-    one_hot = np.isin(columns, [place for (j, _), place in places.items() if j in text])
-    values = np.where(one_hot, 1.0, np.log1p(table[:, 2]))
-    return sp.csr_matrix((values, (rows, columns)), shape=(len(targets), len(places))), np.array(targets)
+    return made
 
 
-MADE: dict[str, Callable[[Path], Rows]] = {
-    "a9a": _a9a,
-    "20news-hashed": _newsgroups,
-    "digits": _digits,
-    "kddcup": _kddcup,
+PROBLEMS = {  # by the ending of a case's name; the longest that fits comes first
+    "l1-path": _path(1.0),
+    "path": _path(0.0),
+    "l1": _with_l1(1.0),
+    "elastic-net": _with_l1(0.5),
+    "softmax": _softmax,
+    "poisson": _glm(0, 1.0),
+    "tweedie": _glm(1, 1.5),
+    "": _logistic,
 }
-DEFAULT = ("digits", "a9a", "20news-hashed", "kddcup", "clicklog-200k", "clicklog-1m")
+SAME_DATA = {"20news-hashed": "20news"}

@@ -15,34 +15,34 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import CACHE, Case
-from benchmarks.peers import Answer, Solve
+from benchmarks.cases import Case
+from benchmarks.ours import MOST_ITERATIONS, Answer, Solve
+from benchmarks.rows import CACHE
 
 VW_CONSTANT = 11650396  # the id of Vowpal Wabbit's constant feature
-MOST_ITERATIONS = 100_000
 
 
-def _text(case: Case, suffix: str, labels: tuple[str, str], first: int, more: Callable[[Path], None]) -> Path:
+def _text(case: Case, suffix: str, label: Callable[[float], str], first: int, more: Callable[[Path], None]) -> Path:
     """The rows as text, ``label id:value …``, with ids from ``first``; ``more`` is done once, when it is written."""
     path = CACHE / f"{case.name}.{suffix}"
     if not path.exists():
         start = time.perf_counter()
         part = path.with_suffix(f".part-{suffix}")
         with part.open("w") as out:
-            out.writelines(_lines(case, labels, first))
+            out.writelines(_lines(case, label, first))
         part.rename(path)
         more(path)
         (CACHE / f"{case.name}.{suffix}.json").write_text(json.dumps(time.perf_counter() - start))
     return path
 
 
-def _lines(case: Case, labels: tuple[str, str], first: int) -> Iterator[str]:
+def _lines(case: Case, label: Callable[[float], str], first: int) -> Iterator[str]:
     token = "%d:%.9g".__mod__
     ids, values = case.X.indices, case.X.data
-    for i, label in enumerate(case.y > 0):
+    for i, y in enumerate(case.y.tolist()):
         start, stop = case.X.indptr[i], case.X.indptr[i + 1]
         row = zip((ids[start:stop] + first).tolist(), values[start:stop].tolist(), strict=True)
-        yield f"{labels[int(label)]} {' '.join(map(token, row))}\n"
+        yield f"{label(y)} {' '.join(map(token, row))}\n"
 
 
 def seconds_to_write(case: Case, system: str) -> float:
@@ -64,7 +64,7 @@ def _vw(case: Case, passes: str, options: Callable[[Case], list[str]]) -> Solve:
         cache.unlink(missing_ok=True)
         _workspace(Workspace, text, cache, bits, "--noop").finish()
 
-    text = _text(case, "vw", ("-1 |", "1 |"), 0, store)
+    text = _text(case, "vw", lambda y: "1 |" if y > 0 else "-1 |", 0, store)
     more = ["--loss_function", "logistic", "--holdout_off", "--passes", passes, *options(case)]
 
     def solve() -> Answer:
@@ -86,7 +86,7 @@ def _vw_answer(space: Any, width: int, bits: int) -> Answer:
     raw = w[busiest] + constant
     factor = space.predict(f"| {busiest}:1") / raw if abs(raw) > 1e-6 else 1.0
     factor = 1.0 if abs(factor - 1) < 1e-4 else factor
-    return w * factor, constant * factor
+    return w * factor, np.array(constant * factor)
 
 
 def _bfgs(_: Case) -> list[str]:
@@ -94,7 +94,7 @@ def _bfgs(_: Case) -> list[str]:
 
 
 def _online(case: Case) -> list[str]:
-    return ["--l2", repr(case.alpha)]
+    return ["--l2", repr(case.one.alpha)]
 
 
 vw_bfgs = partial(_vw, options=_bfgs)
@@ -106,7 +106,7 @@ def spark(case: Case, tol: str) -> Solve:
     from pyspark.ml.classification import LogisticRegression
     from pyspark.sql import SparkSession
 
-    text = _text(case, "svm", ("0", "1"), 1, lambda _: None)
+    text = _text(case, "svm", lambda y: f"{y:g}", 1, lambda _: None)
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.driver.memory", "6g")
@@ -118,10 +118,13 @@ def spark(case: Case, tol: str) -> Solve:
     session.sparkContext.setLogLevel("OFF")
     frame = session.read.format("libsvm").option("numFeatures", case.X.shape[1]).load(str(text)).coalesce(2).cache()
     frame.count()
-    est = LogisticRegression(regParam=case.alpha, standardization=False, tol=float(tol), maxIter=MOST_ITERATIONS)
+    problem = case.one
+    options = {"regParam": problem.alpha, "elasticNetParam": problem.l1_ratio, "standardization": False}
+    est = LogisticRegression(tol=float(tol), maxIter=MOST_ITERATIONS, **options)
 
     def solve() -> Answer:
         model = est.fit(frame)
-        return np.asarray(model.coefficients.toArray(), np.float64), float(model.intercept)
+        w = np.asarray(model.coefficientMatrix.toArray(), np.float64)
+        return np.squeeze(w.T), np.squeeze(np.asarray(model.interceptVector.toArray(), np.float64))
 
     return solve

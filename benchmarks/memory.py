@@ -1,8 +1,9 @@
-"""Memory: what a fit from a memory-mapped block store holds.
+"""Memory: what a fit from a memory-mapped block store holds, and what glum's holds in memory.
 
 The pages of the store are counted in the resident memory while the page cache keeps them, and the system may drop them
 at any time; the anonymous memory is what the process needs for itself. A fit of a few rows is made first, so that what
-the libraries and their compiled code hold is known apart.
+the libraries and their compiled code hold is known apart. Each fit has a process of its own:
+``python -m benchmarks.memory SYSTEM FOLDER LOSS ALPHA TOL``.
 """
 
 from __future__ import annotations
@@ -17,28 +18,71 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import blockdot as bd
-from benchmarks.cases import load
+from benchmarks import ours, peers
+from benchmarks.cases import Case, load
+from benchmarks.problems import Logistic, Problem, Tweedie
 
 SAMPLED_EVERY = 0.002
 ROOT = Path(__file__).parents[1]
+GLM_TOL = 1e-7
+POLICIES = ("policies-163k-poisson", "policies-1630k-poisson")
 
 
 def measure(case: str, tol: float = 1e-4) -> dict[str, Any]:
-    """Write the store of ``case`` and fit it in a process of its own."""
+    """A fit of the click log ``case`` from its store; and of policies, ours and glum's, once and ten times as many."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        store, few = Path(directory) / "store", Path(directory) / "few"
         rows = load(case)
-        dataset = bd.Dataset.from_arrays(rows.X, rows.y).save(store)
-        small = rows.few()
-        bd.Dataset.from_arrays(small.X, small.y).save(few)
-        size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
-        command = [sys.executable, "-m", "benchmarks.memory", str(store), str(few), repr(rows.alpha), repr(tol)]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    held = json.loads(done.stdout.splitlines()[-1])
-    result = {"case": case, "tol": tol, "store": size, "vector": 8 * (len(dataset.table) + 1), **held}
+        store = _stored(rows, Path(directory))
+        features = len(bd.Dataset.open(store / "all").table)
+        size = sum(path.stat().st_size for path in (store / "all").rglob("*") if path.is_file())
+        held, _ = _fitted("blockdot", rows, store, tol)
+    result = {"case": case, "tol": tol, "store": size, "vector": 8 * (features + 1), **held}
     print(f"memory {result}", flush=True)
-    return result
+    return {**result, "policies": policies()}
+
+
+def policies() -> list[dict[str, Any]]:
+    """Peak memory of Poisson regression on policies, and the objectives that were reached."""
+    found: list[dict[str, Any]] = []
+    for times, name in zip(("", ", ten times the policies"), POLICIES, strict=True):
+        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+            case = load(name)
+            inputs = {"blockdot": _stored(case, Path(directory)), "glum": _coded(case, Path(directory))}
+            for system, folder in inputs.items():
+                held, value = _fitted(system, case, folder, GLM_TOL)
+                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                found.append({"who": system + times, "rows": len(case.y), "input": size, "value": value, **held})
+                print(f"memory {found[-1]}", flush=True)
+    return found
+
+
+def _stored(case: Case, directory: Path) -> Path:
+    """The rows, and a few of them, as block stores."""
+    for name, part in (("all", case), ("few", case.few())):
+        ours.dataset(part.rows).save(directory / "stores" / name)
+    return directory / "stores"
+
+
+def _coded(case: Case, directory: Path) -> Path:
+    """The same as the numbers of their levels, which is all that glum's categorical matrices are made of."""
+    folder = directory / "codes"
+    folder.mkdir()
+    for name, part in (("all", case), ("few", case.few())):
+        np.savez(folder / f"{name}.npz", codes=part.rows.codes, y=part.y, s=part.rows.s, fields=part.rows.fields)
+    return folder
+
+
+def _fitted(system: str, case: Case, folder: Path, tol: float) -> tuple[dict[str, Any], float]:
+    """What a fit in a process of its own held, and F."""
+    problem = [case.one.loss.name, repr(case.one.alpha), repr(tol)]
+    command = [sys.executable, "-m", "benchmarks.memory", system, str(folder), *problem]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    with np.load(folder / "model.npz") as model:
+        value = float(case.values(model["w"], model["b"])[0])
+    return json.loads(done.stdout.splitlines()[-1]), value
 
 
 def status(name: str) -> int:
@@ -63,18 +107,35 @@ class Sampler(threading.Thread):
             time.sleep(SAMPLED_EVERY)
 
 
-def _fit(store: str, few: str, alpha: float, tol: float) -> dict[str, Any]:
+def _blockdot(problem: Problem, tol: float, data: Path) -> Any:
+    return ours.estimator(problem, tol=tol).fit(bd.Dataset.open(data))
+
+
+def _glum(problem: Problem, tol: float, data: Path) -> Any:
+    with np.load(data.with_suffix(".npz")) as kept:
+        codes, y, s, fields = (kept[name] for name in ("codes", "y", "s", "fields"))
+    return peers.glum_estimator(problem, int(fields[-1]), tol).fit(peers.categories(codes, fields), y, s)
+
+
+SYSTEMS = {"blockdot": _blockdot, "glum": _glum}
+LOSSES = {loss.name: loss for loss in (Logistic(), Tweedie(1.0))}
+
+
+def _main(system: str, folder: Path, problem: Problem, tol: float) -> None:
+    """One fit, after one of a few rows."""
     warnings.simplefilter("ignore")
-    bd.LogisticRegression(alpha=alpha, tol=tol, max_iter=1000).fit(bd.Dataset.open(few))
+    SYSTEMS[system](problem, tol, folder / "few")
     before = status("RssAnon")
     sampler = Sampler()
     sampler.start()
-    est = bd.LogisticRegression(alpha=alpha, tol=tol, max_iter=1000).fit(bd.Dataset.open(store))
+    est = SYSTEMS[system](problem, tol, folder / "all")
     sampler.over.set()
     sampler.join()
     held = {"before": before, "anonymous": sampler.peak, "resident": status("VmHWM")}
-    return {**held, "iterations": int(est.n_iter_)}
+    w, b = peers.answer(est.coef_, est.intercept_)
+    np.savez(folder / "model.npz", w=w, b=b)
+    print(json.dumps({**held, "iterations": int(est.n_iter_)}))
 
 
 if __name__ == "__main__":
-    print(json.dumps(_fit(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))))
+    _main(sys.argv[1], Path(sys.argv[2]), Problem(LOSSES[sys.argv[3]], float(sys.argv[4])), float(sys.argv[5]))

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks import files, peers
+from benchmarks import files, ours
 from benchmarks.cases import Case, load
-from benchmarks.systems import BY_NAME, Solve
+from benchmarks.ours import Solve
+from benchmarks.systems import BY_NAME
 
 REFERENCE = "reference"  # a tight blockdot fit, which ends itself at the limit
 
@@ -40,7 +41,7 @@ def _high_water(pid: int) -> int:
 
 def _prepare(case: Case, system: str, setting: str, limit: float) -> Solve:
     if system == REFERENCE:
-        return peers.blockdot_reference(case, setting, limit)
+        return ours.reference(case, setting, limit)
     return BY_NAME[system].prepare(case, setting)
 
 

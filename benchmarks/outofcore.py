@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 
 import blockdot as bd
-from benchmarks.memory import ROOT, _status
+from benchmarks.memory import ROOT, status
 from blockdot.blocks.store import new_store, write_block
 from blockdot.models.fit import fit
 from blockdot.models.recipe import Recipe
@@ -57,7 +57,7 @@ def _fit(path: str, limit: int | None) -> dict[str, Any]:
     bits = hashlib.sha256(model.coef.tobytes() + model.tail.tobytes()).hexdigest()
     passes = (result.evaluations - 1) / max(result.iterations, 1)
     typical = float(np.median(np.diff(times))) / max(passes, 1.0)
-    return {"peak": _status("VmHWM"), "seconds": times[-1] - began, "pass": typical, "bits": bits}
+    return {"peak": status("VmHWM"), "seconds": times[-1] - began, "pass": typical, "bits": bits}
 
 
 def measure(gigabytes: float, limit: int) -> dict[str, Any]:

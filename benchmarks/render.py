@@ -6,24 +6,34 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.one import REFERENCE
-from benchmarks.race import GOALS, ONCE_ABOVE, best
+from benchmarks.race import ONCE_ABOVE, PATIENCE, best, gap
 from benchmarks.roofline import MEMORY_BINDS
-from benchmarks.summary import OURS, Time, rungs, targets, time_to
-from benchmarks.systems import ALL, BY_NAME
+from benchmarks.summary import OUR_PATHS, OURS, Time, rungs, time_to
+from benchmarks.systems import ALL, BY_NAME, OTHER_PROBLEM
+from benchmarks.targets import targets
+
+ROUNDING = 2.2e-16
+OUR_OWN = tuple(system.name for system in ALL if system.module == "blockdot")
 
 METHOD = f"""\
-All systems minimise F(w, b) = (1/n) Σ log(1 + exp(−t z)) + α/2 ‖w‖² with z = X w + b, t = ±1, α = 1/n; b is free,
-except where a peer can only penalise it. They are compared by the **time to a relative gap** (F − F*)/F*, never by
-where their own stopping rules end: each has a ladder of settings from loose to tight, and its time to a gap is the
-smallest median time of a setting that gets there (in its worst run). F is computed by the harness from each system's
-w and b, with NumPy and SciPy in float64; F* is the smallest F of any run of any system, a tight blockdot fit among
-them. Each run is a process of its own that first fits 1,000 rows tightly, so that nothing is compiled or imported on
-the clock (Vowpal Wabbit needs no such fit). The clock covers the fit alone; converting the rows to a system's own input
-is timed apart. BLAS has one thread, OpenMP one for each core where a system gains from it. Rounds alternate the
-systems; a setting that takes more than {ONCE_ABOVE:g} s is run once, and one that takes more than the limit is ended.
-Peak memory is that of the whole process, the rows as loaded included. In the tables, > t means that no setting that
-ended got there and that a tighter one was ended by the limit t (how near it had come is not known), < a ratio against
-such a limit, and — that the tightest setting of the ladder did not get there."""
+All systems minimise F(w, b) = (1/S) Σ s ℓ(y, x·w + b) + α [ρ ‖w‖₁ + (1−ρ)/2 ‖w‖²], S = Σ s; b is free, except where a
+peer can only penalise it. ℓ is log(1 + exp(−t z)) with t = ±1 for the logistic, log Σ exp(z_c) − z_y for the softmax,
+half the unit deviance for Poisson and Tweedie; each case says its loss, α and ρ (ρ = 0 is L2, 1 is L1, otherwise the
+elastic net). Systems are compared by the **time to a relative gap** (F − F*)/F*, never by where their own stopping
+rules end: each has a ladder of settings from loose to tight, and its time to a gap is the smallest median time of a
+setting that gets there (in its worst run). F is computed by the harness from each system's coefficients, with NumPy and
+SciPy in float64. F* is the smallest F of any run of any system, a tight blockdot fit (the reference) among them; the
+harness bounds how far the reference is above the minimum (by strong convexity, or for L1 by the dual), and the page
+says how near another system has come to it.
+
+Each run is a process of its own that first fits some 1,000 rows tightly, so that nothing is compiled or imported on the
+clock (Vowpal Wabbit needs no such fit). The clock covers the fit alone; converting the rows to a system's own input is
+timed apart. BLAS has one thread, OpenMP one for each core where a system gains from it. Round 1 climbs each ladder
+until the tightest gap is reached, a setting takes longer than the limit and is ended, or {PATIENCE} settings in a row
+have brought nothing; the later rounds alternate the systems and repeat the settings that their times come from, those
+of at most {ONCE_ABOVE:g} s. Peak memory is that of the whole process, the rows as loaded included. In the tables, > t
+means that no setting that ended got there and that a tighter one was ended by the limit t (how near it had come is not
+known), < a ratio against such a limit, and — that the tightest setting of the ladder did not get there."""
 
 
 def document(results: dict[str, Any]) -> str:
@@ -31,7 +41,7 @@ def document(results: dict[str, Any]) -> str:
     parts = [
         "# Benchmarks",
         "Made by `make bench`, from `benchmarks/results.json`; do not edit. Parts of it: "
-        "`.venv-bench/bin/python -m benchmarks --help`.",
+        "`.venv-bench/bin/python -m benchmarks --help`." + _total(results),
         "## Targets",
         _targets(results),
         *_caveats(results),
@@ -53,6 +63,19 @@ def document(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _sections(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    parts = {key: results[key] for key in ("roofline", "scaling", "memory") if key in results}
+    return {**results.get("cases", {}), **parts}
+
+
+def _total(results: dict[str, Any]) -> str:
+    sections = _sections(results).values()
+    if not sections or not all("seconds" in section for section in sections):
+        return ""
+    minutes = round(sum(section["seconds"] for section in sections) / 60)
+    return f" All of it took {minutes // 60} h {minutes % 60} min."
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
@@ -71,20 +94,13 @@ def _targets(results: dict[str, Any]) -> str:
 
 def _caveats(results: dict[str, Any]) -> list[str]:
     """Why some figures settle nothing yet: the ``preliminary`` of a case or a part, which its next run removes."""
-    sections = {
-        **results.get("cases", {}),
-        **{key: results[key] for key in ("roofline", "scaling", "memory") if key in results},
-    }
-    return [
-        f"**Preliminary, {name}:** {part['preliminary']}" for name, part in sections.items() if "preliminary" in part
-    ]
+    sections = _sections(results).items()
+    return [f"**Preliminary, {name}:** {part['preliminary']}" for name, part in sections if "preliminary" in part]
 
 
 def _machines(results: dict[str, Any]) -> str:
-    sections = dict(results.get("cases", {}))
-    sections.update({key: results[key] for key in ("roofline", "scaling", "memory") if key in results})
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for name, section in sections.items():
+    for name, section in _sections(results).items():
         facts = {**section["machine"], "date": section["date"]}
         groups.setdefault(tuple(facts.items()), []).append(name)
     return "\n\n".join(
@@ -96,14 +112,15 @@ def _machines(results: dict[str, Any]) -> str:
 def _case(name: str, case: dict[str, Any]) -> list[str]:
     if "skipped" in case:
         return [f"### {name}", f"Skipped: {case['skipped']}."]
+    goals = case["goals"]
     intro = (
-        f"{case['rows']:,} rows × {case['columns']:,} columns, {case['nnz']:,} non-zeros; "
-        f"F* = {best(case['runs']):.10f}; last call: {case['rounds']} rounds, at most {case['limit']:g} s a run."
+        f"{case['problem']}. {case['rows']:,} rows × {case['columns']:,} columns, {case['nnz']:,} non-zeros; "
+        f"{_optimum(case)}; {case['rounds']} rounds, at most {case['limit']:g} s a run."
     )
-    head = ["seconds to a gap of", *(f"{goal:g}" for goal in GOALS), "conversion, s", "peak, MiB"]
+    head = ["seconds to a gap of", *(f"{goal:g}" for goal in goals), "conversion, s", "peak, MiB"]
     parts = [f"### {name}", intro, _table(head, _times(case)), "Ours over theirs, one thread / all cores:"]
-    parts.append(_table(["to a gap of", *(f"{goal:g}" for goal in GOALS)], _ratios(case)))
-    parts += [f"Absent: {system}, {why}." for system, why in case["absent"].items()]
+    parts.append(_table(["to a gap of", *(f"{goal:g}" for goal in goals)], _ratios(case)))
+    parts += _left_out(case)
     kept = {system: date for system, date in case.get("earlier", {}).items() if system != REFERENCE}
     if kept:
         parts.append(
@@ -119,6 +136,32 @@ def _case(name: str, case: dict[str, Any]) -> list[str]:
     return [*parts, "<details><summary>Every setting</summary>", details, "</details>"]
 
 
+def _optimum(case: dict[str, Any]) -> str:
+    """F*, what is certain about it, and how near another system has come."""
+    optimum = best(case["runs"])
+    least = f"F* = {optimum[0]:.10f}" if len(optimum) == 1 else f"F* = {optimum.min():.6f} … {optimum.max():.6f}"
+    tight = [run for run in case["runs"] if run["system"] == REFERENCE and "values" in run]
+    words = [least]
+    if tight:
+        above = max(gap(tight[-1], optimum), 0.0)
+        words.append(f"the reference is {_gap(above)} above it")
+        if "bound" in tight[-1]:
+            words[-1] += f", by its bound at most {max(tight[-1]['bound'], ROUNDING):.1e} above the minimum"
+    others = [r for r in rungs(case) if r.failed is None and r.system not in (REFERENCE, *OUR_OWN)]
+    if others:
+        nearest = min(others, key=lambda rung: rung.gap)
+        words.append(f"the nearest other system, {nearest.system}, {_gap(nearest.gap)}")
+    return "; ".join(words)
+
+
+def _left_out(case: dict[str, Any]) -> list[str]:
+    """Who takes no part, and why; those who solve other problems together."""
+    groups: dict[str, list[str]] = {}
+    for system, why in case["absent"].items():
+        groups.setdefault(why, []).append(system)
+    return [f"Not in it: {', '.join(systems)}: {why}." for why, systems in groups.items() if why != OTHER_PROBLEM]
+
+
 def _raced(case: dict[str, Any]) -> list[str]:
     ran = {run["system"] for run in case["runs"]}
     return [name for name in BY_NAME if name in ran]
@@ -129,11 +172,11 @@ def _times(case: dict[str, Any]) -> Iterable[list[object]]:
     for system in _raced(case):
         mine = [rung for rung in everything if rung.system == system]
         good = [rung for rung in mine if rung.failed is None]
-        cells = [_time(time_to(case, system, goal)) for goal in GOALS]
+        cells = [_time(time_to(case, system, goal)) for goal in case["goals"]]
         if not good:
-            yield [system, f"failed: {mine[0].failed}", *[""] * (len(GOALS) + 1)]
+            yield [system, f"failed: {mine[0].failed}", *[""] * (len(cells) + 1)]
             continue
-        if time_to(case, system, GOALS[-1]).seconds is None:
+        if time_to(case, system, case["goals"][-1]).seconds is None:
             cells[-1] += f" (reached {_gap(min(rung.gap for rung in good))})"
         peak = max(rung.peak for rung in good) / 2**20
         yield [system, *cells, _seconds(max(rung.conversion for rung in good)), f"{peak:,.0f}"]
@@ -141,13 +184,14 @@ def _times(case: dict[str, Any]) -> Iterable[list[object]]:
 
 def _ratios(case: dict[str, Any]) -> Iterable[list[object]]:
     for system in _raced(case):
-        if system not in OURS:
-            yield [system, *(_ratio(case, system, goal) for goal in GOALS)]
+        if system not in (*OURS, *OUR_PATHS):
+            yield [system, *(_ratio(case, system, goal) for goal in case["goals"])]
 
 
 def _ratio(case: dict[str, Any], system: str, goal: float) -> str:
     theirs = time_to(case, system, goal)
-    ours = [time_to(case, name, goal).seconds for name in OURS]
+    mine = OUR_PATHS if case["runs"] and len(best(case["runs"])) > 1 else OURS
+    ours = [time_to(case, name, goal).seconds for name in mine]
     if theirs.seconds is None and theirs.above is None:
         return "—"
     below = "" if theirs.seconds is not None else "< "
@@ -220,8 +264,24 @@ def _memory(section: dict[str, Any]) -> str:
     }  # fmt: skip
     own = (section["anonymous"] - section["before"]) / section["vector"]
     rows = [(name, f"{section[key] / 2**20:,.1f}") for key, name in names.items()]
-    return (
+    parts = [
         f"A fit of {section['case']} from its memory-mapped store, all cores, tol {section['tol']:g}, "
-        f"{section['iterations']} iterations. The fit's own memory is {own:.0f} parameter vectors.\n\n"
-        + _table(("what", "MiB"), rows)
-    )
+        f"{section['iterations']} iterations. The fit's own memory is {own:.0f} parameter vectors.",
+        _table(("what", "MiB"), rows),
+    ]
+    if section.get("policies"):
+        parts += [
+            "Poisson regression on insurance policies, ours from a memory-mapped store, glum's in memory on tabmat's "
+            "categorical matrices, each in a process of its own (MiB):",
+            _table(
+                ("system", "rows", "input on disk", *list(names.values())[2:], "gap to the other"), _policies(section)
+            ),
+        ]
+    return "\n\n".join(parts)
+
+
+def _policies(section: dict[str, Any]) -> Iterable[list[object]]:
+    for row in section["policies"]:
+        least = min(other["value"] for other in section["policies"] if other["rows"] == row["rows"])
+        sizes = [f"{row[name] / 2**20:,.0f}" for name in ("input", "before", "anonymous", "resident")]
+        yield [row["who"], f"{row['rows']:,}", *sizes, _gap(row["value"] / least - 1)]

@@ -69,7 +69,7 @@ def measure(case: str, thread_counts: tuple[int, ...] = (1, 2), repeats: int = 2
     for values, X in (("float32", rows.X), ("absent", ones)):
         dataset = bd.Dataset.from_arrays(X, rows.y)
         for threads in thread_counts:
-            for row in _passes(dataset, rows.alpha, threads, repeats):
+            for row in _passes(dataset, rows.one.alpha, threads, repeats):
                 result["passes"].append({"values": values, "threads": threads, **row})
                 print(f"roofline {values} {threads} threads: {row}", flush=True)
     return result

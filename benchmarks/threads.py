@@ -65,7 +65,7 @@ def rows(case: str) -> Iterator[tuple[str, list[float]]]:
     passes: dict[str, list[float]] = {"pass: Hessian product": [], "pass: value and gradient": []}
     for threads in (1, 2):
         with dataset.on(bd.ThreadPool(threads)) as blocks:
-            F = bd.Objective(bd.Logistic(), bd.Linear(), bd.L2(data.alpha), blocks)
+            F = bd.Objective(bd.Logistic(), bd.Linear(), bd.L2(data.one.alpha), blocks)
             w, vs = 0.01 * rng.normal(size=F.size), cycle(rng.normal(size=(4, F.size)))
             passes["pass: Hessian product"].append(_median(lambda F=F, w=w, vs=vs: F.hess_vec(w, next(vs))))
             passes["pass: value and gradient"].append(_median(lambda F=F, w=w: F.value_and_grad(w)))

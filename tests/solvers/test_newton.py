@@ -8,7 +8,7 @@ import scipy.optimize
 from scipy.special import expit
 
 from blockdot.errors import SpecError
-from blockdot.solvers import LBFGS, NewtonCG, NewtonCholesky, Status, minimize
+from blockdot.solvers import LBFGS, NewtonCG, NewtonCholesky, Status, minimize, newton_cg
 from blockdot.solvers.newton import Point, advance
 from blockdot.solvers.newton_cg import _Solve
 from blockdot.vectors import Cholesky, solve_by_eigenvalues
@@ -197,6 +197,32 @@ def test_the_head_saves_products():
         assert minimize(objective, NewtonCG(head=head, patience=2), np.zeros(30), tol=1e-8).converged
         counts.append(objective.asked.count("hess_vec"))
     assert counts[1] < 0.5 * counts[0]
+
+
+def test_a_head_is_kept_while_it_serves_and_made_again_when_it_does_not(monkeypatch):
+    counts = []
+    for stale in (newton_cg.STALE, -np.inf):  # made again when the value has fallen, and always
+        monkeypatch.setattr(newton_cg, "STALE", stale)
+        objective = logistic(9, decades=2, columns=30)
+        assert minimize(objective, NewtonCG(patience=2), np.zeros(30), tol=1e-10).converged
+        counts.append((objective.asked.count("sampled_hessian"), objective.asked.count("hess_vec")))
+    (kept, products), (always, fewest) = counts
+    assert 1 <= kept < always
+    assert products <= 1.5 * fewest
+    monkeypatch.setattr(newton_cg, "STALE", np.inf)  # never old: then only after many products
+    useless = logistic(9, decades=2, columns=30)
+    useless.sampled_hessian = lambda w, m: useless.asked.append("sampled_hessian") or []
+    assert minimize(useless, NewtonCG(patience=1), np.zeros(30), tol=1e-8).converged
+    assert useless.asked.count("sampled_hessian") > 1
+
+
+def test_a_solve_that_ends_with_the_last_product_of_the_diagonal_makes_no_head():
+    A = np.diag([1.0, 2.0])
+    objective = Smooth(lambda w: 0.5 * w @ A @ w - w.sum(), lambda w: A @ w - 1.0, lambda _: A)
+    solver = NewtonCG(patience=1)
+    solver.step(objective, solver.init(objective, np.zeros(2)))
+    assert objective.asked.count("hess_vec") == 1
+    assert "sampled_hessian" not in objective.asked
 
 
 def test_an_accepted_full_step_costs_one_evaluation_and_a_refused_one_no_more_gradients():

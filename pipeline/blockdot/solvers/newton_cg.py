@@ -14,8 +14,10 @@ Two preconditioners, the cheap one first:
                one such matrix an output, what lies between two outputs being left out
 
 Far from the minimum a few products suffice, and the diagonal does; when a solve has not ended after some products, the
-head is factored (Cholesky) and the solve goes on with it, then and in all later steps. On power-law data the most
-frequent features hold most of the non-zeros and nearly all of what makes H ill-conditioned (docs/design.md).
+head is factored (Cholesky) and the solve goes on with it. Later solves begin with it as it is: correlations change less
+than curvature does. It is made again, and the diagonal with it, when a solve does not end with it after some products,
+or after many where the value has hardly fallen since. On power-law data the most frequent features hold most of the
+non-zeros and nearly all of what makes H ill-conditioned (docs/design.md).
 """
 
 from __future__ import annotations
@@ -36,10 +38,15 @@ from blockdot.vectors import Cholesky, Vector, inner, norm
 Apply = Callable[[Vector], Vector]
 Mask = NDArray[np.bool_]
 Part = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Some parameters, and a matrix over them."""
 
 # Correlations are shrunk by this much, so that the factor exists whatever the sample holds.
 _SHRINK = 1e-3
 _TINY = float(np.finfo(np.float64).tiny)
+# The head is old when the value has fallen by this share since it was made; one that is not is given so many times
+# the patience before it is made again.
+STALE = 0.1
+_LONGER = 10
 # Curvature below this, relative to the preconditioner's, is rounding: H is singular there (intercepts of several
 # classes, of which only the differences matter; rows on a linear piece of their loss).
 FLAT = 1e-13
@@ -71,8 +78,10 @@ class NewtonCGState(NamedTuple):
     evaluations: int
     first_norm: float
     diagonal: Vector
-    is_hard: bool = False
-    """Whether a solve has outlasted the diagonal preconditioner."""
+    head: tuple[Part, ...] = ()
+    """The Cholesky factor of C for each output; none before a solve has outlasted the diagonal."""
+    head_value: float = math.inf
+    """The value where the head and the diagonal were made."""
     status: Status | None = None
 
 
@@ -80,8 +89,8 @@ class NewtonCGState(NamedTuple):
 class NewtonCG:
     """Newton–CG.
 
-    ``forcing``: η₀; ``patience``: products of a solve before the head is factored; ``head``: m, 0 for the diagonal
-    alone; ``max_products``: the most products of one solve.
+    ``forcing``: η₀; ``patience``: products of a solve before the head is made; ``head``: m, 0 for the diagonal alone;
+    ``max_products``: the most products of one solve with one preconditioner.
     """
 
     forcing: float = 0.1
@@ -125,16 +134,26 @@ class NewtonCG:
         """An approximate Newton direction; the state with the passes it took and what was learnt on the way."""
         eta = min(self.forcing, math.sqrt(norm(state.grad) / max(state.first_norm, _TINY)))
         solve = _Solve(lambda v: objective.hess_vec(state.w, v), state.grad)
-        if not state.is_hard:
-            diagonal = state.diagonal
-            solve.go_on(lambda r: r / diagonal, eta, self.patience if self.head else self.max_products)
-            if solve.has_ended or not self.head:
-                return state._replace(evaluations=state.evaluations + solve.products), solve.s
-        diagonal = positive(objective.hess_diag(state.w))
+        if not self.head:
+            solve.go_on(_inverse(state), eta, self.max_products)
+            return state._replace(evaluations=state.evaluations + solve.products), solve.s
+        is_old = is_stale(state.head_value, state.value, STALE)
+        solve.go_on(_inverse(state), eta, self.patience if is_old else _LONGER * self.patience)
+        if not solve.has_ended:
+            state = self._with_head(objective, state)
+            solve.go_on(_inverse(state), eta, self.max_products)
+        return state._replace(evaluations=state.evaluations + solve.products), solve.s
+
+    def _with_head(self, objective: TwiceSmooth, state: NewtonCGState) -> NewtonCGState:
+        """The state with the diagonal and the head made at w."""
         parts = objective.sampled_hessian(state.w, self.head)
-        solve.go_on(_head_preconditioner(diagonal, parts), eta, self.max_products)
-        evaluations = state.evaluations + solve.products + 1
-        return state._replace(evaluations=evaluations, diagonal=diagonal, is_hard=True), solve.s
+        factors = [(places, Cholesky.of(correlations(matrix))) for places, matrix in parts]
+        return state._replace(
+            diagonal=positive(objective.hess_diag(state.w)),
+            head=tuple((places, factor.lower) for places, factor in factors if factor is not None),  # not indefinite
+            head_value=state.value,
+            evaluations=state.evaluations + 1,
+        )
 
 
 class _Solve:
@@ -173,17 +192,18 @@ class _Solve:
             rq, before = inner(self._r, q), rq
             beta = rq / before
             p, size = q + beta * p, rq + beta * beta * size
+        self.has_ended = rq <= goal
 
 
-def _head_preconditioner(diagonal: Vector, parts: Sequence[Part]) -> Apply:
-    """M⁻¹: D^−½ C⁻¹ D^−½ on each part, 1/D elsewhere."""
-    factors = [(head, np.sqrt(diagonal[head]), Cholesky.of(correlations(matrix))) for head, matrix in parts]
+def _inverse(state: NewtonCGState) -> Apply:
+    """M⁻¹: D^−½ C⁻¹ D^−½ on each part of the head, 1/D elsewhere."""
+    diagonal = state.diagonal
+    head = [(places, np.sqrt(diagonal[places]), Cholesky(lower)) for places, lower in state.head]
 
     def apply(r: Vector) -> Vector:
         q = r / diagonal
-        for head, root, factor in factors:
-            if factor is not None:  # of an indefinite Hessian there is none
-                q[head] = factor.solve(r[head] / root) / root
+        for places, root, factor in head:
+            q[places] = factor.solve(r[places] / root) / root
         return q
 
     return apply
@@ -196,6 +216,11 @@ def correlations(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     correlation *= 1.0 - _SHRINK
     np.fill_diagonal(correlation, 1.0)
     return correlation
+
+
+def is_stale(before: float, now: float, share: float) -> bool:
+    """Whether the value has fallen by that share since something was made."""
+    return before - now > share * abs(now)
 
 
 def positive(diagonal: Vector) -> Vector:

@@ -29,7 +29,7 @@ from blockdot.errors import SpecError
 from blockdot.solvers.box_model import Box, Metric, least
 from blockdot.solvers.line_search import Accepted, NoStep, Reason
 from blockdot.solvers.minimize import Status
-from blockdot.solvers.newton_cg import Curved, positive
+from blockdot.solvers.newton_cg import STALE, Curved, Part, is_stale, positive
 from blockdot.solvers.term import Composite, Face, Term, allowed, can_move, face_of, require_faces, search, term_of
 from blockdot.vectors import Vector, inner, norm
 
@@ -37,7 +37,8 @@ _SUFFICIENT = 1e-4
 _NOISE = 1e-12
 _TRIALS = 40
 _TINY = float(np.finfo(np.float64).tiny)
-# The diagonal is made again when the value has fallen by this share since it was made.
+# The diagonal is made again when the value has fallen by this share since it was made; the head, which only lends its
+# correlations, later (newton_cg.STALE).
 _STALE = 0.01
 
 
@@ -58,6 +59,10 @@ class ProximalNewtonState(NamedTuple):
     diagonal: Vector
     diagonal_value: float
     """The value where the diagonal was made."""
+    head: tuple[Part, ...] = ()
+    """The Hessian over a sample of the rows, for the most frequent features of each output."""
+    head_value: float = math.inf
+    """The value where the head was made."""
     status: Status | None = None
 
 
@@ -100,7 +105,7 @@ class ProximalNewton:
     def step(self, objective: CurvedComposite, state: ProximalNewtonState) -> ProximalNewtonState:
         term = term_of(objective)
         face = face_of(term, state.w, state.grad)
-        state = _with_diagonal(objective, state)
+        state = self._with_head(objective, _with_diagonal(objective, state))
         end, products = self._minimum(objective, state, face)
         found = search(objective, term, _segment(state.w, end, face), state.w, state.value, state.grad)
         evaluations = state.evaluations + products + found.evaluations
@@ -123,8 +128,7 @@ class ProximalNewton:
         w = state.w
         free = can_move(face, w, state.grad)
         box = Box(np.where(free, face.lower - w, 0.0), np.where(free, face.upper - w, 0.0))
-        parts = objective.sampled_hessian(w, self.head) if self.head else ()
-        metric = Metric(state.diagonal, parts, free)
+        metric = Metric(state.diagonal, state.head, free)
         eta = min(self.forcing, math.sqrt(norm(state.grad) / max(state.first_norm, _TINY)))
         v = np.where(free, state.grad, 0.0)
         s, products = least(
@@ -134,10 +138,16 @@ class ProximalNewton:
         end = np.where(s <= box.lower, face.lower, np.where(s >= box.upper, face.upper, w + s))
         return np.where(free, end, w), products
 
+    def _with_head(self, objective: CurvedComposite, state: ProximalNewtonState) -> ProximalNewtonState:
+        """The state with the head made at w, where there is none or the one there is stale."""
+        if not self.head or not is_stale(state.head_value, state.value, STALE):
+            return state
+        return state._replace(head=tuple(objective.sampled_hessian(state.w, self.head)), head_value=state.value)
+
 
 def _with_diagonal(objective: CurvedComposite, state: ProximalNewtonState) -> ProximalNewtonState:
     """The state with diag H made again at w, where it is stale."""
-    if not state.diagonal_value - state.value > _STALE * abs(state.value):
+    if not is_stale(state.diagonal_value, state.value, _STALE):
         return state
     diagonal = positive(objective.hess_diag(state.w))
     return state._replace(diagonal=diagonal, diagonal_value=state.value, evaluations=state.evaluations + 1)

@@ -111,7 +111,7 @@ class Rates:
     """Bytes a second of adding vectors: a, one thread."""
     read: float = 1e9
     """Bytes a second from storage: r, one machine."""
-    serial: float = 0.14
+    serial: float = 0.105
     """The share of a pass that runs under the interpreter's lock: s."""
     fault: float = 0.1
     """The share by which a pass grows whose pages come back from the page cache."""

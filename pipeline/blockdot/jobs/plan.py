@@ -41,7 +41,7 @@ from blockdot.vectors import Vector
 
 MIB = 1 << 20
 
-# Fixed costs of a pass and of a call: docs/design.md (threads, worker processes), and Dask's batches of messages.
+# Fixed costs of a pass and of a call: docs/benchmarks.md (31 ms of two calls, 0.3 ms on threads).
 THREADS = Wire("threads of one process", float("inf"), 0.3e-3, 0.02e-3)
 MAILBOX = Wire("memory of one machine", 4e9, 0.026, 0.002)
 NETWORK = Wire("a network of 10 Gbit/s", 1.25e9, 0.026, 0.002, is_network=True)

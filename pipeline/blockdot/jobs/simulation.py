@@ -28,8 +28,8 @@ SLOTS = 1 << 20
 
 _A_ROW, _BYTES_A_ROW, _BLOCK_ROWS, _THREADS = 39, 156, 262_144, 8
 _DRAWS_A_ROW = 26
-# Seconds of one thread for a non-zero of a product: docs/design.md, 23.1 ms for 39 million.
-_RATES = Rates(nonzero=23.1e-3 / 39e6)
+# Seconds of one thread for a non-zero of a product: docs/benchmarks.md, clicklog-1m.
+_RATES = Rates(nonzero=0.588e-9)
 _LIMIT = 32 << 30
 _FAN_IN = 16
 

@@ -1,6 +1,6 @@
 """The model of `blockdot plan` beside what was measured: ``python -m benchmarks.plan [CASE …]`` prints two tables.
 
-Each case is written as a store; its costs are predicted from the manifest and a product over one block, timed on one
+Each case is written as a store; its costs are predicted from the manifest and products over a few blocks, timed on one
 thread in the same run, and a Hessian product is measured on threads and on worker processes of a Dask cluster on this
 machine. A second table has the memory: what was said, and the largest resident memory of a fit in processes of its own.
 Fixed costs of a pass and of a call are fitted to all rows of worker processes and printed below, to be compared with
@@ -86,13 +86,13 @@ def passes(cases: Sequence[str], directory: Path) -> None:
     for case in cases:
         rows = load(case)
         dataset = bd.Dataset.from_arrays(rows.X, rows.y).save(directory / case)
-        costs = predicted(dataset, rows.alpha)
+        costs = predicted(dataset, rows.one.alpha)
         for kind in ("threads", "local"):
             for count in COUNTS:
                 crew = crew_of(ClusterTable.model_validate({"kind": kind, "workers": count}))
                 found = replace(costs, crew=crew)
                 with pool_of(kind, count) as pool:
-                    seconds = product(dataset, pool, rows.alpha)
+                    seconds = product(dataset, pool, rows.one.alpha)
                 parts = found.seconds()
                 numbers = [1e3 * parts[name] for name in ("compute", "fixed", "wire")]
                 print(
@@ -112,7 +112,7 @@ def memory(cases: Sequence[str], directory: Path) -> None:
     """Print what processes were said to hold, and what they held."""
     print("\n| store | pool | process | said MiB | held MiB | held/said |\n| --- | --- | --- | ---: | ---: | ---: |")
     for case in cases:
-        dataset, alpha = bd.Dataset.open(directory / case), load(case).alpha
+        dataset, alpha = bd.Dataset.open(directory / case), load(case).one.alpha
         costs = predicted(dataset, alpha)
         for kind in ("threads", "local"):
             crew = crew_of(ClusterTable.model_validate({"kind": kind, "workers": 2}))

@@ -1,8 +1,8 @@
 """What a fit will need, before it runs: `blockdot plan`, and the refusal of what cannot fit.
 
-    job + manifest of the store + a product over one block, timed  →  Costs (costs.py)  →  words, or a table of numbers
+    job + manifest of the store + products over a few blocks, timed  →  Costs (costs.py)  →  words, or a table
 
-Nothing is fitted and, but for the timed product, no block is read. Where the store is not there yet, the raw files say
+Nothing is fitted and, but for the timed products, no block is read. Where the store is not there yet, the raw files say
 how many rows there are, about; the rest is known when they are ingested.
 """
 
@@ -21,7 +21,7 @@ from blockdot.blocks.layout import FeatureSum
 from blockdot.blocks.manifest import Manifest
 from blockdot.blocks.memo import Shelf
 from blockdot.blocks.pages import pages
-from blockdot.blocks.sums import Blocks
+from blockdot.blocks.sums import Blocks, Pass
 from blockdot.blocks.table import FeatureTable
 from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
@@ -162,29 +162,42 @@ def _memory(name: str) -> int:
 
 # ---- the short measurement
 
-_REPEATS, _ENOUGH = 5, 1.0  # products, and seconds after which to take no more
+_REPEATS, _ENOUGH = 5, 1.0  # rounds of products, and seconds after which to take no more
+_LOOK, _MOST = 64 * MIB, 16  # bytes of blocks, and blocks: at least two
 
 
 def measured(objective: Objective, data: Dataset, layout_width: int) -> Rates:
-    """Rates of this machine, one thread: a product over one block, additions of its sums, and a read of its file."""
-    index = data.n_blocks // 2
-    path = Path(data.source.name(index))
+    """Rates of this machine, one thread: products over a few blocks, additions of their sums, and a read of a file."""
+    middle = data.n_blocks // 2
+    path = Path(data.source.name(middle))
     read = _read_rate(path)
-    block = replace(data.source.block(index), memo=Shelf().memo(index))
+    several = min(max(_LOOK // max(path.stat().st_size, 1), 2), data.n_blocks, _MOST)
+    shelf, first = Shelf(), max(middle - several // 2, 0)
+    blocks = [replace(data.source.block(i), memo=shelf.memo(i)) for i in range(first, first + several)]
+    task, vectors = _product(objective)
     layout = objective.layout
+
+    def products() -> None:
+        # one block after another, as in a pass: one alone would stay in the caches of the CPU, and be faster
+        for block in blocks:
+            task(block, *(layout.gather(vector, block) for vector in vectors))
+
+    nonzeros = sum(block.X.nnz for block in blocks)
+    rows, tail = np.zeros((max(len(data.table), 1 << 16), layout.width)), np.zeros(layout.tail)
+    one = FeatureSum(None, rows, tail, len(rows))
+    return Rates(
+        nonzero=_shortest(products) / max(nonzeros, 1) * layout_width / layout.width,
+        add=3 * rows.nbytes / _shortest(lambda: one + one),
+        read=read,
+    )
+
+
+def _product(objective: Objective) -> tuple[Pass[passes.Partial], tuple[Vector, ...]]:
+    """A product of the Hessian with a vector and what it is given, or where the loss has none, a gradient."""
     w, v = np.zeros(objective.size), np.full(objective.size, 1e-3)
     if callable(getattr(objective.loss, "hess_dot", None)):
-        task = passes.HessVec(objective.loss, objective.predictor, b"plan")
-        vectors: tuple[Vector, ...] = (w, v)
-    else:
-        task, vectors = passes.ValueAndGrad(objective.loss, objective.predictor, b"plan"), (w,)  # type: ignore[assignment]
-    product = _shortest(lambda: task(block, *(layout.gather(vector, block) for vector in vectors)))
-    one = FeatureSum(
-        None, np.zeros((max(len(data.table), 1 << 16), layout.width)), np.zeros(layout.tail), len(data.table)
-    )
-    add = 3 * one.rows.nbytes / _shortest(lambda: one + one)
-    wider = layout_width / layout.width
-    return Rates(nonzero=product / max(block.X.nnz, 1) * wider, add=add, read=read)
+        return passes.HessVec(objective.loss, objective.predictor, b"plan"), (w, v)
+    return passes.ValueAndGrad(objective.loss, objective.predictor, b"plan"), (w,)
 
 
 def _shortest(call: Callable[[], object]) -> float:

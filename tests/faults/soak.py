@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,21 @@ class Faults(threading.Thread):
             self.processes.start_worker()
 
 
+def fit_until(end, data, expected, pool, found):
+    """One fit after the other, counted."""
+    for recipe, bits in cycle(zip(RECIPES, expected, strict=True)):
+        if time.monotonic() > end:
+            return
+        try:
+            model, _ = fit(data, recipe, pool)
+        except bd.BlockdotError as error:
+            found["lost"] += 1
+            print(f"lost: {error}", file=sys.stderr, flush=True)
+        else:
+            found["fits"] += 1
+            found["wrong"] += digest(model) != bits
+
+
 def soak(minutes, seed):
     """What happened, in ``minutes`` of fits."""
     found = Counter()
@@ -113,25 +129,14 @@ def soak(minutes, seed):
             processes.start_scheduler()
             for _ in range(2):
                 processes.start_worker()
-            client = Client(processes.address, set_as_default=False, timeout=60)
-            pool, faults = Counted(client), Faults(processes, seed)
-            faults.start()
-            end, i = time.monotonic() + 60 * minutes, 0
-            while time.monotonic() < end:
-                which = i % len(RECIPES)
-                i += 1
+            with Client(processes.address, set_as_default=False, timeout=60) as client, Counted(client) as pool:
+                faults = Faults(processes, seed)
+                faults.start()
                 try:
-                    model, _ = fit(data, RECIPES[which], pool)
-                except bd.BlockdotError as error:
-                    found["lost"] += 1
-                    print(f"lost: {error}", file=sys.stderr, flush=True)
-                else:
-                    found["fits"] += 1
-                    found["wrong"] += digest(model) != expected[which]
-            faults.over.set()
-            faults.join()
-            pool.close()
-            client.close(timeout=5)
+                    fit_until(time.monotonic() + 60 * minutes, data, expected, pool, found)
+                finally:
+                    faults.over.set()
+                    faults.join()
         finally:
             processes.end_all()
     return {

@@ -243,6 +243,24 @@ def test_workers_that_cannot_see_the_store_are_sent_its_files(tmp_path, stored, 
         processes.end_all()
 
 
+def test_a_worker_that_gets_a_call_before_its_greeting_asks_for_files_as_others_do(tmp_path, stored, monkeypatch):
+    """The scheduler may give a call to a worker that came a moment ago."""
+
+    async def not_greeted(self, name):
+        self._known[name] = False
+
+    monkeypatch.setattr(connection.Cluster, "_greet", not_greeted)
+    processes = Processes(tmp_path)
+    before = hidden(stored[0].path.parent)
+    try:
+        processes.start_scheduler()
+        processes.start_worker(*before)
+        with connected(processes, 1) as client, DaskPool(client) as pool:
+            fitted(stored, pool)
+    finally:
+        processes.end_all()
+
+
 def test_a_worker_of_another_version_is_refused(processes, monkeypatch):
     with connected(processes) as client, DaskPool(client) as pool:
         monkeypatch.setattr(connection.blockdot, "__version__", "999")

@@ -59,8 +59,12 @@ def test_it_is_the_loss_by_its_definition(n, weighted, seed):
 
 @pytest.mark.parametrize("y", [0.0, 1.0])
 def test_what_is_no_number_stays_none(y):
-    z = np.array([0.0, np.nan])
-    assert np.isnan(Logistic().value(np.full(2, y), z, 1.0))
+    z, y = np.array([0.0, np.nan]), np.full(2, y)
+    value, grad = Logistic().value_and_grad(y, z, 1.0)
+    assert np.isnan(value)
+    assert np.isnan(Logistic().value(y, z, 1.0))
+    assert np.isnan(grad).tolist() == [False, True]
+    assert np.isnan(Logistic().hess_dot(y, z, 1.0, np.ones(2))).tolist() == [False, True]
 
 
 def test_nothing_is_contracted_to_other_bits():

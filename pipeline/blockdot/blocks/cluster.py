@@ -14,6 +14,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from distributed.client import ClosedClientError
 
 import blockdot
 from blockdot.blocks.crew import Crew
-from blockdot.blocks.opened import cache
+from blockdot.blocks.opened import copies
 from blockdot.blocks.pages import pages, reuse_freed_memory
 from blockdot.blocks.parcel import Mailbox
 from blockdot.errors import ExecutionError
@@ -200,7 +201,20 @@ class Cluster:
 
 def _reply(box: str | None, dask_worker: Any) -> tuple[str, bool]:
     """This worker's version of the library, and whether it sees the folder."""
-    cache.use(Path(dask_worker.local_directory) / "blockdot-stores")
-    pages.allow(dask_worker.memory_manager.memory_limit or None)  # or Dask ends it: mapped pages are its memory, too
-    reuse_freed_memory()
+    settle(dask_worker)
     return blockdot.__version__, box is not None and Path(box).is_dir()
+
+
+def settle(worker: Any) -> None:
+    """Set this worker process up for calls.
+
+    By the first of its greeting and its calls: the scheduler may give a call to a worker that came a moment ago.
+    """
+    _settled(Path(worker.local_directory), worker.memory_manager.memory_limit or None)
+
+
+@cache
+def _settled(folder: Path, memory_limit: int | None) -> None:
+    copies.use(folder / "blockdot-stores")
+    pages.allow(memory_limit)  # or Dask ends the process: mapped pages are its memory, too
+    reuse_freed_memory()

@@ -34,8 +34,8 @@ import xxhash
 from distributed import Client, Future, KilledWorker, get_worker
 from distributed.utils_comm import gather_from_workers
 
-from blockdot.blocks.cluster import LOOK, Cluster, SchedulerLostError
-from blockdot.blocks.opened import NotHereError, cache
+from blockdot.blocks.cluster import LOOK, Cluster, SchedulerLostError, settle
+from blockdot.blocks.opened import NotHereError, copies
 from blockdot.blocks.parcel import SMALL, Mailbox, Parcel, ParcelLostError
 from blockdot.errors import ExecutionError, WorkersKilledError
 
@@ -319,10 +319,11 @@ def _identity(value: object) -> object:
 
 def _receive(worker: str, digest: str, file: str, data: bytes) -> None:
     if get_worker().address == worker:  # or it went away, and another one has no use for it
-        cache.receive(digest, file, data)
+        copies.receive(digest, file, data)
 
 
 def _call(work: Parcel, box: str | None, *sent: Parcel) -> Parcel:
+    settle(get_worker())
     function, item = work.open()
     try:
         result = function(item, *(parcel.open() for parcel in sent))

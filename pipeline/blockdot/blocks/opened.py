@@ -120,11 +120,11 @@ class _OpenStore:
 
 @lru_cache(maxsize=16)
 def _open(path: Path, digest: str) -> _OpenStore:
-    copies = cache.store(digest)
-    if copies is None or (path / MANIFEST).exists():
+    copied = copies.store(digest)
+    if copied is None or (path / MANIFEST).exists():
         opened = _OpenStore(path)
-    elif (copies / MANIFEST).exists():
-        opened = _OpenStore(copies, path)
+    elif (copied / MANIFEST).exists():
+        opened = _OpenStore(copied, path)
     else:
         raise NotHereError(path, digest, (MANIFEST,))
     if opened.manifest.digest != digest:
@@ -147,7 +147,7 @@ def open_store(path: Path) -> tuple[StoreSource, Manifest, FeatureTable]:
     return StoreSource(path, manifest.digest), manifest, _open(path, manifest.digest).table
 
 
-class Cache:
+class Copies:
     """Where this process keeps copies of stores that it cannot see; nowhere, until it is given a folder."""
 
     def __init__(self) -> None:
@@ -176,4 +176,4 @@ class Cache:
             shutil.rmtree(old, ignore_errors=True)
 
 
-cache = Cache()
+copies = Copies()

@@ -90,7 +90,7 @@ def value_and_grad(y: Floats, z: Floats, s: Floats | None, grad: Floats | None) 
                 # σ(z) − y over a common denominator: no digits are lost where σ(z) is close to y
                 x, t = z[start + j], y[start + j]
                 a, b = (1.0 if x > 0.0 else e[j]), (e[j] if x > 0.0 else 1.0)
-                residual = ((1.0 - t) * a - t * b) / (1.0 + e[j])
+                residual = ((1.0 - t) * a - t * b) / (1.0 + e[j]) + 0.0 * x  # what is no number stays none
                 grad[start + j] = residual if s is None else s[start + j] * residual
     return total
 
@@ -101,7 +101,7 @@ def hess_dot(z: Floats, s: Floats | None, u: Floats, out: Floats) -> None:
     for i in range(z.shape[0]):
         e = _exp(-abs(z[i]))
         d = 1.0 + e
-        c = e / (d * d)
+        c = e / (d * d) + 0.0 * z[i]
         out[i] = c * u[i] if s is None else s[i] * c * u[i]
 
 

@@ -1,6 +1,7 @@
 """Values as JSON and arrays, so that nothing is ever unpickled.
 
-    encode(value)        →  Record(tree, arrays)         the tree is JSON; an array in it is {"array": its number}
+    encode(value)        →  Record(tree, arrays)         the tree is JSON; an array in it is {"array": its number},
+                                                         or {"transposed": …} of one that lies by columns
     decode(kind, record) →  the value, bit for bit
 
 A value is None, a truth value, a number, a text, an enum, an array, a tuple or a named tuple of such: all that a
@@ -45,8 +46,10 @@ def encode(value: object) -> Record:
 
 def _encoded(value: object, arrays: list[Array]) -> Any:
     if isinstance(value, np.ndarray):
-        arrays.append(value)
-        return {"array": len(arrays) - 1}
+        # Sums over an array run in the order in which it lies: one by columns must come back as one.
+        by_columns = value.flags.f_contiguous and not value.flags.c_contiguous
+        arrays.append(value.T if by_columns else value)
+        return {"transposed" if by_columns else "array": len(arrays) - 1}
     if isinstance(value, enum.Enum):
         return _encoded(value.value, arrays)
     if isinstance(value, np.generic):
@@ -102,11 +105,11 @@ def _plain(kind: Any, tree: Any, place: str) -> Any:
 
 
 def _array(parts: tuple[Any, ...], tree: Any, arrays: Sequence[Array], place: str) -> Array:
-    number = tree.get("array") if isinstance(tree, dict) and len(tree) == 1 else None
-    if type(number) is not int or not 0 <= number < len(arrays):
+    ((way, number),) = tree.items() if isinstance(tree, dict) and len(tree) == 1 else [("", None)]
+    if way not in ("array", "transposed") or type(number) is not int or not 0 <= number < len(arrays):
         raise _strange(place, "an array", tree)
     wanted = get_args(parts[1])[0] if parts else None
-    found = arrays[number]
+    found = arrays[number].T if way == "transposed" else arrays[number]
     if isinstance(wanted, type) and found.dtype != wanted:
         raise _strange(place, f"an array of {np.dtype(wanted)}", f"one of {found.dtype}")
     return found

@@ -12,13 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 import blockdot
+from blockdot.blocks.arrays import Arrays, Columns, Targets, require_weight, rows_a_block
 from blockdot.blocks.block import Block
-from blockdot.blocks.matrix import Floats
-from blockdot.blocks.opened import open_store
+from blockdot.blocks.opened import StoreSource, open_store
 from blockdot.blocks.soundness import csr_of
 from blockdot.blocks.store import new_store, verify_store, write_block
 from blockdot.blocks.sums import Blocks, Source, View
@@ -26,8 +25,6 @@ from blockdot.blocks.table import FeatureTable
 from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError, StoreError
-
-Targets = sp.sparray | sp.spmatrix | ArrayLike
 
 _FEW_LABELS = 256
 
@@ -123,6 +120,8 @@ class Dataset:
     block_rows: tuple[int, ...]
     n_labels: int | None = None
     """L, where y is (n, L): 1 where a row has the label of the column, else 0."""
+    is_stored: bool = False
+    """Whether the blocks lie in files, which other processes can read."""
     path: Path | None = None
     digest: str | None = None
     classes: tuple[str, ...] | None = None
@@ -155,6 +154,7 @@ class Dataset:
             weight=sum(entry.weight for entry in manifest.blocks),
             block_rows=tuple(entry.rows for entry in manifest.blocks),
             n_labels=manifest.n_labels,
+            is_stored=True,
             path=source.path,
             digest=manifest.digest,
             classes=manifest.classes,
@@ -167,7 +167,7 @@ class Dataset:
     @classmethod
     def from_arrays(
         cls,
-        X: sp.sparray | sp.spmatrix | ArrayLike,
+        X: Targets,
         y: Targets | None = None,
         sample_weight: ArrayLike | None = None,
         offset: ArrayLike | None = None,
@@ -193,32 +193,19 @@ class Dataset:
         or lengths that differ.
         """
         matrix = csr_of(X)
-        n = matrix.shape[0]
-        targets = _targets(y, n)
-        weights = _column("sample_weight", sample_weight, n)
-        offsets = _column("offset", offset, n)
-        together = _places("groups", groups, n)
-        _check_weights(weights)
+        n, n_features = matrix.shape
+        columns = Columns.checked(n, y, sample_weight, offset, groups)
+        if n and columns.sample_weight is not None:
+            require_weight(float(np.max(columns.sample_weight)))
         if block_rows is not None and block_rows < 1:
             raise SpecError(f"block_rows is {block_rows}; needed at least 1")
-        size = block_rows or min(max(-(-n // 16), 4096), 131_072)
+        size, rows = block_rows or rows_a_block(n), Arrays(matrix.indptr, matrix.indices, matrix.data, columns)
 
         def cut(start: int) -> Block:
-            rows, stop = matrix[start : start + size], start + size
-            return Block.from_rows(
-                rows.indptr,
-                rows.indices,
-                rows.data,
-                y=_slice(targets, start, stop),
-                sample_weight=_slice(weights, start, stop),
-                offset=_slice(offsets, start, stop),
-                row_id=np.arange(start, min(stop, n), dtype=np.int64),
-                group=None if together is None else together[start:stop],
-                dtype=matrix.dtype,
-            )
+            return rows.rows(start, min(start + size, n)).block(start)
 
         blocks = list(ThreadPool().map(cut, range(0, n, size)))
-        return cls.from_blocks(blocks, matrix.shape[1])
+        return cls.from_blocks(blocks, n_features)
 
     @classmethod
     def from_blocks(cls, blocks: list[Block], n_features: int) -> Dataset:
@@ -286,76 +273,25 @@ class Dataset:
     @contextmanager
     def on(self, pool: Pool) -> Iterator[Blocks]:
         """The blocks, worked on by ``pool``; spooled to a temporary store where the pool cannot see this memory."""
-        if pool.shares_memory or self.path is not None:
+        if pool.shares_memory or self.is_stored:
             with Blocks(self.source, pool) as blocks:
                 yield blocks
             return
         with TemporaryDirectory(prefix="blockdot-") as directory:
             stored = self.save(Path(directory) / uuid.uuid4().hex)
-            with Blocks(stored.source, pool) as blocks:
-                yield blocks
+            try:
+                with Blocks(stored.source, pool) as blocks:
+                    yield blocks
+            finally:
+                stored.forget()
+
+    def forget(self) -> None:
+        """Let go of the maps of a store's files in this process, before the files are removed."""
+        if isinstance(self.source, StoreSource):
+            self.source.forget()
 
     def verify(self) -> None:
         """Read every byte; StoreError lists all that is wrong."""
         problems = verify_store(self.path) if self.path is not None else []
         if problems:
             raise StoreError("\n".join(problems))
-
-
-def _targets(y: Targets | None, n: int) -> Floats | None:
-    """(n,) numbers; or (n, L) of 0 and 1, one row after another in memory."""
-    if y is None:
-        return None
-    array = _numbers("y", y)
-    if array.ndim != 2 or array.shape[1] < 2 or len(array) != n:
-        return _column("y", array, n, f" or ({n}, L), one of 0 and 1 for each of L >= 2 labels")
-    strange = np.argwhere((array != 0.0) & (array != 1.0))
-    if strange.size:
-        row, label = strange[0]
-        raise DataError(
-            f"y[{row}, {label}] is {array[row, label]:g}; needed 0 or 1, whether the row has the label of that column"
-        )
-    return np.ascontiguousarray(array)
-
-
-def _column(name: str, values: ArrayLike | None, n: int, also: str = "") -> Floats | None:
-    if values is None:
-        return None
-    column = _numbers(name, values)
-    if column.shape != (n,):
-        raise DataError(f"{name} has the shape {column.shape}; needed ({n},), one number for each row of X{also}")
-    bad = np.flatnonzero(~np.isfinite(column))
-    if bad.size:
-        raise DataError(f"{name}[{bad[0]}] is {column[bad[0]]}; needed finite numbers")
-    return column
-
-
-def _numbers(name: str, values: Any) -> Floats:
-    try:
-        return np.asarray(values.toarray() if hasattr(values, "toarray") else values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} cannot be read as numbers: {error}") from None
-
-
-def _places(name: str, labels: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
-    """The number of each row's label among the distinct ones, ascending."""
-    if labels is None:
-        return None
-    array = np.asarray(labels)
-    if array.shape != (n,):
-        raise DataError(f"{name} has the shape {array.shape}; needed ({n},), one label for each row of X")
-    return np.unique(array, return_inverse=True)[1].astype(np.int64)
-
-
-def _check_weights(weights: Floats | None) -> None:
-    if weights is None or weights.size == 0:
-        return
-    if weights.min() < 0:
-        row = int(np.argmin(weights))
-        raise DataError(f"sample_weight[{row}] is {weights[row]:g}; needed at least 0")
-    if weights.max() == 0:
-        raise DataError("every sample_weight is zero: there is nothing to learn from")
-
-
-def _slice(column: NDArray[np.float64] | None, start: int, stop: int) -> Floats | None:
-    return None if column is None else column[start:stop]

@@ -64,6 +64,10 @@ class StoreSource:
         """Let the pages of block ``index`` go, where memory is short."""
         _open(self.path, self.digest).release(index)
 
+    def forget(self) -> None:
+        """Let go of the maps of its blocks in this process: room of files that are removed is free only then."""
+        _open(self.path, self.digest).forget()
+
     def name(self, index: int) -> str:
         """The file of block ``index``."""
         return str(self.path / _open(self.path, self.digest).manifest.blocks[index].file)
@@ -110,6 +114,10 @@ class _OpenStore:
         if not pages.hold(self._size):
             for file in self._files.get(index, ()):
                 file.release()
+
+    def forget(self) -> None:
+        self._blocks.clear()
+        self._files.clear()
 
     def _ask_for(self, files: Sequence[str]) -> None:
         if self._original is not None:

@@ -332,10 +332,16 @@ def read_table(store: Path, manifest: Manifest) -> FeatureTable:
 
 
 def _ipc_bytes(batch: pa.RecordBatch) -> memoryview:
-    sink = pa.BufferOutputStream()
+    counted = pa.MockOutputStream()  # a stream that grows would hold the bytes up to three times while it does
+    _write_ipc(counted, batch)
+    buffer = pa.allocate_buffer(counted.size())
+    _write_ipc(pa.FixedSizeBufferWriter(buffer), batch)
+    return memoryview(buffer)
+
+
+def _write_ipc(sink: Any, batch: pa.RecordBatch) -> None:
     with pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    return memoryview(sink.getvalue())
 
 
 def _label_counts(y: NDArray[np.float64] | None) -> tuple[tuple[float, int], ...] | None:

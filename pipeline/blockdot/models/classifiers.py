@@ -93,27 +93,35 @@ class Classifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
             return self._metric("accuracy", X)
         return float(super().score(X, y, sample_weight))
 
-    def _encode(self, y: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+    def _numbered(self, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y.toarray() if hasattr(y, "toarray") else y, warn=True)
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y", raise_unknown=True)
         if kind == "multilabel-indicator" and self._multi_label:
-            self.classes_ = np.arange(y.shape[1])
             return y, None
         if kind.endswith("multioutput"):
             raise ValueError(
                 f"y has the shape {y.shape} and values other than two: needed one class a row, (n,), or a column of 0 "
                 "and 1 for each label"
             )
-        if kind != "binary" and not self._several:
-            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-        self.classes_, places = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has one class only ({self.classes_[0]}); needed at least 2 classes to tell apart")
-        if self.classes_.dtype.kind in "biuf":
-            return y, None
-        return places, tuple(map(str, self.classes_))
+        classes, places = np.unique(y, return_inverse=True)
+        return places, classes
+
+    def _named(
+        self, classes: NDArray[Any] | None, n_labels: int | None
+    ) -> tuple[NDArray[np.float64] | None, tuple[str, ...] | None]:
+        if classes is None:
+            self.classes_ = np.arange(n_labels or 0)
+            return None, None
+        if len(classes) > 2 and not self._several:
+            raise ValueError("Only binary classification is supported. The type of the target is multiclass.")
+        if len(classes) < 2:
+            raise ValueError(f"y has one class only ({classes[0]}); needed at least 2 classes to tell apart")
+        self.classes_ = classes
+        if classes.dtype.kind in "biuf":
+            return classes.astype(np.float64), None
+        return np.arange(len(classes), dtype=np.float64), tuple(map(str, classes))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

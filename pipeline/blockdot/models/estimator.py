@@ -21,16 +21,17 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.numerics import require_agreement
 from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
 from blockdot.errors import SpecError
-from blockdot.ingest.collections import gathered, with_columns
+from blockdot.ingest.collections import gathered, is_lazy
 from blockdot.models.evaluate import evaluate
 from blockdot.models.fit import fit
+from blockdot.models.intake import rows_of, taken_in, validated
 from blockdot.models.journal import Callback, Journal
 from blockdot.models.kinds import Option
 from blockdot.models.model import Model
@@ -139,12 +140,21 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         The matrix may be dense or sparse of any format, a pandas, polars or Dask frame, or a Dask array; of a frame y,
         weights and offsets may be the names of columns, which are then no features. An offset is added to the raw
         prediction of its row: for counts, the logarithm of the exposure.
+
+        A Dask collection is taken in chunk by chunk into a temporary store, with the bits of the same rows in one
+        array; memory is that of a chunk and of two blocks. With ``client`` its workers do that, where they see the
+        folder of temporary files (TMPDIR). What goes with the rows comes with their chunks if it has the same ones; if
+        not, it is computed whole first: 8 bytes a row.
         """
-        recipe, data = self._recipe(), self._training_data(X, y, sample_weight, offset)
-        with self._pool() as pool, Journal(self.checkpoint) as journal:
+        recipe = self._recipe()
+        with (
+            self._pool() as pool,
+            self._training_data(X, y, sample_weight, offset, pool) as data,
+            Journal(self.checkpoint) as journal,
+        ):
             require_agreement(pool, strict=False)
             result = self._fitted(data, recipe, pool, journal)
-        self.n_features_in_ = data.n_features
+            self.n_features_in_ = data.n_features
         self.n_iter_ = result.iterations
         if not result.converged:
             warnings.warn(f"{type(self).__name__}: {result.message}", ConvergenceWarning, stacklevel=2)
@@ -189,12 +199,20 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         return {i if names is None else str(names[i]): value for i, value in pairs}
 
     def _raw(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+        """z as an array of this process, of a Dask collection, too.
+
+        It is what scikit-learn's metrics and searches take, has the bits of the same rows in one array, and is small
+        beside X. A lazy prediction is one line: ``X.map_blocks(est.model_.predict, drop_axis=1, dtype=float)``.
+        """
         check_is_fitted(self)
         if isinstance(X, (str, Path)):
             raise SpecError(f"{X!r} is a path; model_.predict and model_.predict_proba read raw files")
+        if is_lazy(X):
+            with self._pool() as pool, rows_of(self, pool, X, offset) as rows:
+                return self.model_.raw(rows, pool)
         if not isinstance(X, Dataset):
-            X, offset = gathered(X, offset)
-            X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+            (offset,) = gathered(offset, client=self.client)
+            X = validated(self, X, reset=False)
         with self._pool() as pool:
             return self.model_.raw(X, pool, offset)
 
@@ -204,38 +222,36 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             value = evaluate(self.model_, X, pool)[name]
         return float("nan") if value is None else value
 
+    @contextmanager
     def _training_data(
-        self, X: Rows, y: ArrayLike | None, sample_weight: ArrayLike | None, offset: ArrayLike | None
-    ) -> Dataset:
+        self, X: Rows, y: ArrayLike | None, sample_weight: ArrayLike | None, offset: ArrayLike | None, pool: Pool
+    ) -> Iterator[Dataset]:
         if isinstance(X, Dataset):
             if not (y is None and sample_weight is None and offset is None):
                 raise SpecError(
                     "a Dataset holds its targets, weights and offsets: call fit(dataset) without y, sample_weight "
                     "and offset"
                 )
-            return X
+            yield X
+            return
         if isinstance(X, (str, Path)):
             raise SpecError(
                 f"{X!r} is a path; make a Dataset of it first: bd.ingest(path, out=...), or bd.Dataset.open"
             )
-        X, y, sample_weight, offset = gathered(*with_columns(X, y, sample_weight, offset))
-        matrix, target = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            y_numeric=self._numeric,
-            multi_output=self._multi_label,
-        )
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, matrix, dtype=np.float64)
-        y, names = self._encode(target)
-        return replace(Dataset.from_arrays(matrix, y, sample_weight, offset), classes=names)
+        with taken_in(self, pool, X, y, sample_weight, offset) as data:
+            yield data
 
-    def _encode(self, y: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...] | None]:
-        """The targets as numbers, and what the numbers 0, 1, … stand for where the targets are text."""
+    def _numbered(self, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """The targets of some rows as numbers: of classes, their places among those that occur, and these."""
         return y, None
+
+    def _named(
+        self,
+        classes: NDArray[Any] | None,  # noqa: ARG002
+        n_labels: int | None,  # noqa: ARG002
+    ) -> tuple[NDArray[np.float64] | None, tuple[str, ...] | None]:
+        """Settle the classes of all rows: the number that stands for each in y, and their names if they are text."""
+        return None, None
 
     @contextmanager
     def _pool(self) -> Iterator[Pool]:

@@ -37,7 +37,13 @@ class Layout:
     def gather(self, w: Floats, block: Block) -> Floats:
         """The block's own parameters, in the same layout over the block's columns."""
         rows, tail = self.split(w)
-        return np.concatenate([rows[block.places].ravel(), tail])
+        own = np.empty(len(block.places) * self.width + self.tail, w.dtype)
+        own_rows, own_tail = self.split(own)
+        # one copy and no buffer: several times as fast as rows[places]; the places were found in the table, so none is
+        # clipped
+        np.take(rows, block.places, axis=0, out=own_rows, mode="clip")
+        own_tail[:] = tail
+        return own
 
 
 # From this share of the features on, a sum has a row for each of them: added plainly, not by merging.

@@ -85,7 +85,9 @@ class Objective:
         """F(w) and its gradient."""
         out = self._outward(w)
         total = self.blocks.sum(passes.ValueAndGrad(self.loss, self.predictor, self._key(out)), out)
-        return self._value(total, w), self._gradient(total) + self.penalty.grad(w, self.layout)
+        gradient = self._gradient(total)
+        gradient += self.penalty.grad(w, self.layout)
+        return self._value(total, w), gradient
 
     def value_along(self, w: Vector, direction: Vector, t: float) -> float:
         """F(w + t direction): one product for the first t, and none for others, where the predictor is affine."""
@@ -100,7 +102,9 @@ class Objective:
         """The product of the Hessian of F at w with v."""
         out = self._outward(w)
         task = passes.HessVec(self.loss, self.predictor, self._key(out))
-        return self._gradient(self.blocks.sum(task, out, self._outward(v))) + self.penalty.hess_dot(v, self.layout)
+        product = self._gradient(self.blocks.sum(task, out, self._outward(v)))
+        product += self.penalty.hess_dot(v, self.layout)
+        return product
 
     def hess_diag(self, w: Vector) -> Vector:
         """The diagonal of the Hessian of F at w."""

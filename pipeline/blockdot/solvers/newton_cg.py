@@ -171,8 +171,9 @@ class _Solve:
         """Iterate until the residual is small enough, curvature is not positive, or ``most`` products are used up."""
         q = apply_inverse(self._r)
         goal = eta * eta * inner(self._g, apply_inverse(self._g))
-        p, rq = q, inner(self._r, q)
+        p, rq = q.copy(), inner(self._r, q)
         size = rq  # p·M p
+        scaled = np.empty_like(p)  # a p and a H p: with K outputs a new vector costs as much as what is computed
         for _ in range(most):
             if rq <= goal:
                 self.has_ended = True
@@ -186,12 +187,14 @@ class _Solve:
                 self.has_ended = True
                 return
             a = rq / curvature
-            self.s = self.s + a * p
-            self._r = self._r - a * hp
+            self.s += np.multiply(p, a, out=scaled)
+            self._r -= np.multiply(hp, a, out=scaled)
             q = apply_inverse(self._r)
             rq, before = inner(self._r, q), rq
             beta = rq / before
-            p, size = q + beta * p, rq + beta * beta * size
+            p *= beta
+            p += q
+            size = rq + beta * beta * size
         self.has_ended = rq <= goal
 
 

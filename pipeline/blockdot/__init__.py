@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from blockdot.models.regressors import PoissonRegressor as PoissonRegressor
     from blockdot.models.regressors import QuantileRegressor as QuantileRegressor
     from blockdot.models.regressors import TweedieRegressor as TweedieRegressor
+    from blockdot.objective.curvature import FullNewton as FullNewton
+    from blockdot.objective.curvature import GaussNewton as GaussNewton
     from blockdot.objective.families import Binomial as Binomial
     from blockdot.objective.families import Gamma as Gamma
     from blockdot.objective.families import Gaussian as Gaussian
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from blockdot.objective.losses import Squared as Squared
     from blockdot.objective.multiclass import BinaryCrossEntropy as BinaryCrossEntropy
     from blockdot.objective.multiclass import Softmax as Softmax
+    from blockdot.objective.network import Network as Network
     from blockdot.objective.objective import Objective as Objective
     from blockdot.objective.penalties import L2 as L2
     from blockdot.objective.penalties import ElasticNet as ElasticNet
@@ -125,6 +128,9 @@ _HOME = {
     "Quantile": "objective.robust",
     "SquaredEpsilonInsensitive": "objective.robust",
     "SquaredHinge": "objective.robust",
+    "FullNewton": "objective.curvature",
+    "GaussNewton": "objective.curvature",
+    "Network": "objective.network",
     "Objective": "objective.objective",
     "L2": "objective.penalties",
     "ElasticNet": "objective.penalties",

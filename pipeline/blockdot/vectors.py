@@ -10,7 +10,9 @@ held to one thread while it works.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -73,10 +75,29 @@ def solve_by_eigenvalues(A: SquareMatrix, b: Vector) -> Vector:
         return np.asarray(basis @ ((basis.T @ b) / size[kept]))
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Hold BLAS to one thread for a while: its bits then depend on the numbers alone."""
-    limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
-    return limit
+_holding = threading.Lock()
+_holders = 0
+_limit: Any = None
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread for a while: its bits then depend on the numbers alone.
+
+    The limit is the process's, so the first of those who want it sets it, and the last one lifts it.
+    """
+    global _holders, _limit
+    with _holding:
+        if not _holders:
+            _limit = _blas().limit(limits=1, user_api="blas")
+        _holders += 1
+    try:
+        yield
+    finally:
+        with _holding:
+            _holders -= 1
+            if not _holders:
+                _limit.restore_original_limits()
 
 
 @cache

@@ -24,6 +24,14 @@ class Layout:
 
     width: int = 1
     tail: int = 0
+    tail_weights: int = 0
+    """How many numbers of the tail, the first ones, are weights (of a network's later layers), as those of features
+    are: a penalty sees them. The others (intercepts) are free."""
+
+    @property
+    def free(self) -> int:
+        """How many numbers, the last ones, no penalty sees."""
+        return self.tail - self.tail_weights
 
     def size(self, n_features: int) -> int:
         """The length of a parameter vector over ``n_features`` features."""

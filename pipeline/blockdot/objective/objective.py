@@ -30,7 +30,7 @@ from blockdot.objective.penalties import Penalty
 from blockdot.objective.predictors import Predictor
 from blockdot.objective.scaling import AsIs, Scaling
 from blockdot.objective.terms import Term
-from blockdot.vectors import Vector
+from blockdot.vectors import Vector, norm
 
 # Rows that a Hessian is estimated from, for each of the features that it is estimated for.
 _ROWS_A_FEATURE = 16
@@ -100,14 +100,35 @@ class Objective:
 
     def hess_vec(self, w: Vector, v: Vector) -> Vector:
         """The product of the Hessian of F at w with v."""
-        out = self._outward(w)
-        task = passes.HessVec(self.loss, self.predictor, self._key(out))
-        product = self._gradient(self.blocks.sum(task, out, self._outward(v)))
-        product += self.penalty.hess_dot(v, self.layout)
-        return product
+        return self._curved(passes.GaussNewtonVec if self.predictor.is_affine else passes.HessVec, w, v)
+
+    def gauss_newton_vec(self, w: Vector, v: Vector) -> Vector:
+        """The product of the Gauss–Newton matrix of F at w with v: never indefinite where the loss is convex in z.
+
+        It is the Hessian's where z is linear in w. Schraudolph, *Neural Computation* 14 (2002).
+        """
+        return self._curved(passes.GaussNewtonVec, w, v)
+
+    def grad_norm_and_grad(self, w: Vector) -> tuple[float, Vector]:
+        """‖∇F(w)‖ and its gradient, H ∇F(w)/‖∇F(w)‖; 0 where ∇F(w) is 0."""
+        _, gradient = self.value_and_grad(w)
+        size = norm(gradient)
+        return size, self.hess_vec(w, gradient / size) if size > 0.0 else gradient
 
     def hess_diag(self, w: Vector) -> Vector:
-        """The diagonal of the Hessian of F at w."""
+        """The diagonal of the Hessian of F at w, for z that is linear in w.
+
+        SpecError for others, whose Hessian is known by products: see ``gauss_newton_diag`` and ``hess_diag_estimate``.
+        """
+        if not self.predictor.is_affine:
+            raise SpecError(
+                "the Hessian of a predictor that is not linear is known by its products: use hess_diag_estimate, or "
+                "gauss_newton_diag"
+            )
+        return self.gauss_newton_diag(w)
+
+    def gauss_newton_diag(self, w: Vector) -> Vector:
+        """The diagonal of the Gauss–Newton matrix of F at w, less what couples the outputs of a row."""
         out = self._outward(w)
         total = self.blocks.sum(passes.HessDiag(self.loss, self.predictor, self._key(out)), out)
         border = np.empty(0)
@@ -116,13 +137,29 @@ class Objective:
         diagonal = self.scaling.diagonal(self._mean(total), border, self.layout)
         return diagonal + self.penalty.hess_diag(self.size, self.layout)
 
+    def hess_diag_estimate(self, w: Vector, probes: int = 32, random_state: int = 0) -> Vector:
+        """The diagonal of the Hessian of F at w, estimated from ``probes`` products.
+
+        The mean of v∘Hv over vectors v of random signs: without bias, with the variance Σ_{j≠i} Hᵢⱼ²/probes of entry i.
+        Bekas, Kokiopoulou & Saad, *Applied Numerical Mathematics* 57 (2007).
+        """
+        if not probes > 0:
+            raise SpecError(f"probes is {probes!r}; needed at least 1")
+        draw, total = np.random.default_rng(random_state), np.zeros(self.size)
+        for _ in range(probes):
+            v = np.where(draw.random(self.size) < 0.5, -1.0, 1.0)
+            total += v * self.hess_vec(w, v)
+        return total / probes
+
     def hessian(self, w: Vector, m: int | None = None) -> NDArray[np.float64]:
         """The Hessian of F at w as a matrix, of the ``m`` most frequent features (default: all), then of the tail.
 
         For one output, and a penalty with a diagonal Hessian.
         """
-        if self.layout.width > 1 or not self.penalty.is_diagonal:
+        if self.layout.width > 1 or not self.predictor.is_affine or not self.penalty.is_diagonal:
             why = "the predictor has several outputs" if self.layout.width > 1 else "the penalty is known by products"
+            if not self.predictor.is_affine:
+                why = "the predictor is not linear"
             raise SpecError(f"the Hessian is not made as a matrix where {why}: choose a solver that uses products")
         k = self.blocks.n_features
         return self._hessians(w, k if m is None else min(m, k))[0]
@@ -168,6 +205,13 @@ class Objective:
         parts = self.blocks.sum(passes.TakeRows(min(1.0, n_rows / max(rows, 1))))
         block = passes.joined(parts, self.blocks.n_features)
         return Blocks(MemorySource((block,), self.blocks.n_features), ThreadPool(1))
+
+    def _curved(self, task: type[passes.HessVec | passes.GaussNewtonVec], w: Vector, v: Vector) -> Vector:
+        out = self._outward(w)
+        total = self.blocks.sum(task(self.loss, self.predictor, self._key(out)), out, self._outward(v))
+        product = self._gradient(total)
+        product += self.penalty.hess_dot(v, self.layout)
+        return product
 
     def _key(self, w: Vector) -> bytes:
         """Names w among all vectors of all objectives: what is remembered at one is never taken for another."""

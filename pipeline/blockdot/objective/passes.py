@@ -3,7 +3,8 @@
     Value          Σ s ℓ(y, z)
     ValueAndGrad   Σ s ℓ(y, z),   Jᵀ (s ∂ℓ/∂z)
     ValueAlong     Σ s ℓ(y, z + t J d),   for one t after another
-    HessVec        Jᵀ (c ∘ J v),          c = s ∂²ℓ/∂z², the curvature
+    GaussNewtonVec Jᵀ (c ∘ J v),          c = s ∂²ℓ/∂z², the curvature
+    HessVec        Jᵀ (c ∘ J v) + Σᵢ uᵢ (∂²zᵢ/∂w²) v,       u = s ∂ℓ/∂z
     HessDiag       diag(Jᵀ diag(c) J)
     Border         Jᵀ c,                  the Hessian's entries between each parameter and its output's intercept
     Gram           Jᵀ diag(c) J,          for the most frequent features, one matrix an output
@@ -11,17 +12,19 @@
 
 with z = predictor(w, X) + offset, (n,), or (n, K) for K outputs. A loss that is pointwise in each number of z has a
 Hessian that is diagonal in z: c. One that couples the outputs of a row (softmax) has a method ``hess_diag``; c is then
-the diagonal of its Hessian in z, and HessVec asks the loss for its exact product.
+the diagonal of its Hessian in z, and products ask the loss for its exact one. Where z is linear in w (a predictor that
+``is_affine``) the Gauss–Newton product is the Hessian's, and HessDiag its diagonal; for others the two differ, by the
+second derivatives of z (Schraudolph, *Neural Computation* 14 (2002)).
 
 Three loops over a tile that fits the cache are faster than one fused loop over rows, because each of them runs at the
-speed of its own kernel. HessVec is exact for predictors that are linear in w, and the Gauss–Newton product for others.
-A pass is picklable and holds no data; its results are sums, which can be added. What the next pass at the same w needs,
-z and c, is remembered for each block under the pass's ``key``, a digest of w; a pass without a key remembers nothing.
+speed of its own kernel. A pass is picklable and holds no data; its results are sums, which can be added. What the next
+pass at the same w needs, z and c, is remembered for each block under the pass's ``key``, a digest of w; a pass without
+a key remembers nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -94,10 +97,14 @@ class _LossPass:
 
         return _remembered(block, "curvature", self.key, lambda: self.tile_by_tile(block, one_tile, self.z(block, w)))
 
+    def tiles(self, block: Block) -> Iterator[Block]:
+        """The block in ranges of rows that the predictor likes."""
+        return block.tiles(self.predictor.tile_rows)
+
     def tile_by_tile(self, block: Block, compute: Callable[[Block, Any], Vector], z: Vector | None = None) -> Vector:
         """What ``compute`` gives for each tile (and its part of z), in one array shaped as z is."""
         out, end = np.empty(self.predictor.z_shape(block.n_rows)), 0
-        for tile in block.tiles():
+        for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             out[start:end] = compute(tile, None if z is None else z[start:end])
         return out
@@ -108,7 +115,7 @@ class Value(_LossPass):
 
     def __call__(self, block: Block, w: Vector) -> Partial:
         value = 0.0
-        for tile in block.tiles():
+        for tile in self.tiles(block):
             value += self.loss.value(targets(tile), raw(self.predictor, tile, w), weights(tile))
         return Partial(block.weight, value)
 
@@ -118,7 +125,7 @@ class ValueAndGrad(_LossPass):
 
     def __call__(self, block: Block, w: Vector) -> Partial:
         value, grad, zs = 0.0, np.zeros_like(w), []
-        for tile in block.tiles():
+        for tile in self.tiles(block):
             at = self.predictor.linearize(w, tile.X)
             z = _offset(at.z, tile)
             tile_value, u = self.loss.value_and_grad(targets(tile), z, weights(tile))
@@ -147,20 +154,34 @@ class ValueAlong(_LossPass):
             lambda: self.tile_by_tile(block, lambda tile, _: self.predictor.linearize(w, tile.X).jvp(d)),
         )
         value, end = 0.0, 0
-        for tile in block.tiles():
+        for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             value += self.loss.value(targets(tile), z[start:end] + self.t * step[start:end], weights(tile))
         return Partial(block.weight, value)
 
 
 class HessVec(_LossPass):
-    """The product of the Hessian of Σ s ℓ at w with v."""
+    """The product of the Hessian of Σ s ℓ at w with v, forward over reverse (Pearlmutter 1994)."""
+
+    def __call__(self, block: Block, w: Vector, v: Vector) -> Partial:
+        product = np.zeros_like(w)
+        for tile in self.tiles(block):
+            y, s, at = targets(tile), weights(tile), self.predictor.linearize(w, tile.X)
+            z, along = _offset(at.z, tile), at.tangent(v)
+            _, u = self.loss.value_and_grad(y, z, s)
+            du = self.loss.hess_dot(y, z, s, along.dz)
+            along.add_vjp(_like(z, u), _like(z, du), product)
+        return Partial(block.weight, 0.0, FeatureSum.of(block, product, self.layout))
+
+
+class GaussNewtonVec(_LossPass):
+    """The Gauss–Newton product: what the Hessian's would be if z were linear in w from here on."""
 
     def __call__(self, block: Block, w: Vector, v: Vector) -> Partial:
         coupled = is_coupled(self.loss)
         at_rows = self.z(block, w) if coupled else self.curvature(block, w)
         product, end = np.zeros_like(w), 0
-        for tile in block.tiles():
+        for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             at = self.predictor.linearize(w, tile.X)
             u = at.jvp(v)
@@ -173,13 +194,13 @@ class HessVec(_LossPass):
 
 
 class HessDiag(_LossPass):
-    """The diagonal of the Hessian of Σ s ℓ at w."""
+    """The diagonal of Jᵀ diag(c) J: of the Hessian of Σ s ℓ at w, where z is linear in w."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
         curvature, diagonal, end = self.curvature(block, w), np.zeros_like(w), 0
-        for tile in block.tiles():
+        for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
-            self.predictor.add_hess_diag(tile.X, curvature[start:end], diagonal)
+            self.predictor.linearize(w, tile.X).add_hess_diag(curvature[start:end], diagonal)
         return Partial(block.weight, 0.0, FeatureSum.of(block, diagonal, self.layout))
 
 
@@ -188,7 +209,7 @@ class Border(_LossPass):
 
     def __call__(self, block: Block, w: Vector) -> Partial:
         curvature, border, end = self.curvature(block, w), np.zeros_like(w), 0
-        for tile in block.tiles():
+        for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             self.predictor.linearize(w, tile.X).vjp(curvature[start:end], border)
         return Partial(block.weight, 0.0, FeatureSum.of(block, border, self.layout))
@@ -224,7 +245,8 @@ class Raw:
         return self.predictor.layout
 
     def __call__(self, block: Block, w: Vector) -> Vector:
-        return raw(self.predictor, block, w)
+        parts = [raw(self.predictor, tile, w) for tile in block.tiles(self.predictor.tile_rows)]
+        return np.concatenate([np.empty(self.predictor.z_shape(0)), *parts])
 
 
 class SampledRows(NamedTuple):

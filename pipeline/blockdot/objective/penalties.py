@@ -1,4 +1,4 @@
-"""Penalties on the parameters of features; what belongs to no feature (the intercept) is never penalised.
+"""Penalties on weights, those of features and of later layers; an intercept is never penalised.
 
     L2           α/2 Σⱼ wⱼ²
     ElasticNet   α [ ρ Σⱼ pⱼ|wⱼ| + (1−ρ)/2 Σⱼ pⱼ wⱼ² ],   and wⱼ in [lⱼ, uⱼ]
@@ -72,8 +72,8 @@ class L2:
 
     def value(self, w: Vector, layout: Layout) -> float:
         """α/2 Σ w²."""
-        rows = w[: len(w) - layout.tail]
-        return 0.5 * self.alpha * inner(rows, rows)
+        weights = w[: len(w) - layout.free]
+        return 0.5 * self.alpha * inner(weights, weights)
 
     def grad(self, w: Vector, layout: Layout) -> Vector:
         """α w, and 0 for the tail."""
@@ -82,7 +82,7 @@ class L2:
     def hess_dot(self, v: Vector, layout: Layout) -> Vector:
         """α v, and 0 for the tail."""
         out = self.alpha * v
-        out[len(v) - layout.tail :] = 0.0
+        out[len(v) - layout.free :] = 0.0
         return out
 
     def hess_diag(self, size: int, layout: Layout) -> Vector:
@@ -156,7 +156,8 @@ class ElasticNet:
         return Separable(l1, *bounds)
 
     def _spread(self, strength: float, size: int, layout: Layout) -> Vector:
-        return _flat(strength * np.asarray(1.0 if self.weights is None else self.weights), size, layout, 0.0)
+        values = strength * np.asarray(1.0 if self.weights is None else self.weights)
+        return _flat(values, size, layout, 0.0, later=strength)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,12 +258,17 @@ def _check_alpha(alpha: float) -> None:
         raise SpecError(f"alpha is {alpha!r}; needed a finite number, at least 0")
 
 
-def _flat(values: NDArray[np.float64], size: int, layout: Layout, tail: float) -> Vector:
-    """A number, one for each feature, or also for each output, as a parameter vector; ``tail`` for the tail."""
+def _flat(values: NDArray[np.float64], size: int, layout: Layout, free: float, later: float | None = None) -> Vector:
+    """A number, one for each feature, or also for each output, as a parameter vector.
+
+    The tail is ``free``, but for the weights of later layers where they have a number of their own, ``later``.
+    """
     k = (size - layout.tail) // layout.width
     if values.ndim and values.shape not in ((k,), (k, 1), (k, layout.width)):
         raise SpecError(f"a penalty has {values.shape} numbers; needed ({k},), one for each feature that occurs")
-    out = np.full(size, tail)
+    out = np.full(size, free)
     rows = values[:, np.newaxis] if values.ndim == 1 else values
     out[: k * layout.width] = np.broadcast_to(rows, (k, layout.width)).ravel()
+    if later is not None:
+        out[k * layout.width : size - layout.free] = later
     return out

@@ -5,7 +5,8 @@
 ``linearize(w, X)`` gives z with the two products of its Jacobian J = ∂z/∂w at w: jvp(v) = J v, one number a row, and
 vjp(u, out), which adds Jᵀ u into an array it is given, so that no tile makes a temporary of the size of w. ``w`` is a
 block's own part of the parameters, laid out as ``layout`` says; X are rows over the block's columns. The intercept is
-the tail.
+the tail. A predictor that is not linear has a second derivative, too: its ``tangent`` gives J v with the change of Jᵀu
+along v. Another predictor is the network (network.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from blockdot.blocks.block import TILE_ROWS
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.matrix import Matrix
 from blockdot.vectors import Vector
@@ -36,6 +38,27 @@ class Linearization(Protocol):
         """Add Jᵀ u to ``out``."""
         ...
 
+    def tangent(self, v: Vector) -> Tangent:
+        """The derivatives along v."""
+        ...
+
+    def add_hess_diag(self, curvature: Vector, out: Vector) -> None:
+        """Add the diagonal of Jᵀ diag(curvature) J to ``out``."""
+        ...
+
+
+class Tangent(Protocol):
+    """How a predictor at some w changes along a v."""
+
+    @property
+    def dz(self) -> Vector:
+        """J v."""
+        ...
+
+    def add_vjp(self, u: Vector, du: Vector, out: Vector) -> None:
+        """Add the derivative of Jᵀ u along v, where u changes by ``du``, to ``out``: Jᵀ du + (∂²(u·z)/∂w²) v."""
+        ...
+
 
 class Predictor(Protocol):
     """A map from parameters and rows to z."""
@@ -48,16 +71,17 @@ class Predictor(Protocol):
         """Whether z(w + t v) = z(w) + t J v for every t."""
         ...
 
+    @property
+    def tile_rows(self) -> int:
+        """Rows that are best worked on at the same time."""
+        ...
+
     def z_shape(self, n_rows: int) -> tuple[int, ...]:
         """The shape of z for so many rows: (n,), or (n, K) for K outputs."""
         ...
 
     def linearize(self, w: Vector, X: Matrix) -> Linearization:
         """z and its Jacobian's products at w."""
-        ...
-
-    def add_hess_diag(self, X: Matrix, curvature: Vector, out: Vector) -> None:
-        """Add the diagonal of Jᵀ diag(curvature) J to ``out``."""
         ...
 
     def add_gram(self, X: Matrix, place: NDArray[np.int64], curvature: Vector, out: NDArray[np.float64]) -> None:
@@ -94,6 +118,32 @@ class LinearMap:
         if self.predictor.intercept:
             tail += np.sum(u, axis=0)
 
+    def tangent(self, v: Vector) -> LinearTangent:
+        return LinearTangent(self, v)
+
+    def add_hess_diag(self, curvature: Vector, out: Vector) -> None:
+        """Add (X∘X)ᵀ curvature, and Σ curvature for the intercept."""
+        rows, tail = self.predictor.split(out)
+        self.X.add_tdot(curvature, rows, squared=True)
+        if self.predictor.intercept:
+            tail += np.sum(curvature, axis=0)
+
+
+@dataclass(frozen=True)
+class LinearTangent:
+    """The map along v: J does not change."""
+
+    at: LinearMap
+    v: Vector
+
+    @cached_property
+    def dz(self) -> Vector:
+        return self.at.jvp(self.v)
+
+    def add_vjp(self, u: Vector, du: Vector, out: Vector) -> None:  # noqa: ARG002
+        """Add Jᵀ du."""
+        self.at.vjp(du, out)
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -104,6 +154,7 @@ class Linear:
     """K; None for one output, and a z of one dimension."""
 
     is_affine = True
+    tile_rows = TILE_ROWS
 
     @property
     def layout(self) -> Layout:
@@ -123,13 +174,6 @@ class Linear:
     def linearize(self, w: Vector, X: Matrix) -> LinearMap:
         """The map itself."""
         return LinearMap(w, X, self)
-
-    def add_hess_diag(self, X: Matrix, curvature: Vector, out: Vector) -> None:
-        """Add (X∘X)ᵀ curvature, and Σ curvature for the intercept."""
-        rows, tail = self.split(out)
-        X.add_tdot(curvature, rows, squared=True)
-        if self.intercept:
-            tail += np.sum(curvature, axis=0)
 
     def add_gram(self, X: Matrix, place: NDArray[np.int64], curvature: Vector, out: NDArray[np.float64]) -> None:
         """Add [X, 1]ᵀ diag(curvature of the output) [X, 1], for each output."""

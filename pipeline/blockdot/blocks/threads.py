@@ -19,6 +19,7 @@ from blockdot.errors import SpecError
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
+_END = object()
 
 
 class ThreadPool:
@@ -57,3 +58,12 @@ class ThreadPool:
     def everywhere(self, function: Callable[[], Out]) -> dict[str, Out]:  # noqa: ARG002
         """Nothing: the threads are of this process."""
         return {}
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items in order, the next of them made by another thread while the last one is worked with."""
+    with ThreadPoolExecutor(1, thread_name_prefix="blockdot-ahead") as other:
+        following = other.submit(next, items, _END)
+        while (item := following.result()) is not _END:
+            following = other.submit(next, items, _END)
+            yield item  # type: ignore[misc]

@@ -157,7 +157,7 @@ class Logistic:
 
 def _like(y: Vector, z: Vector) -> Vector:
     """``y`` for each number of z, flat."""
-    return np.ravel(np.broadcast_to(y, z.shape))
+    return np.ravel(y if y.shape == z.shape else np.broadcast_to(y, z.shape))
 
 
 def _weights(s: Weights, z: Vector) -> Vector | None:

@@ -61,8 +61,9 @@ def test_other_code_for_products_and_factors_shows(variable, value):
 class Workers(ThreadPool):
     """A pool with two workers of which one has another NumPy."""
 
-    def everywhere(self, function):
-        return {"tcp://a": function(), "tcp://b": {**function(), "numpy": "1.0"}}
+    def require(self, question, judge):
+        judge("tcp://a", question())
+        judge("tcp://b", {**question(), "numpy": "1.0"})
 
 
 def test_workers_that_disagree_are_warned_of_or_refused(caplog):
@@ -71,5 +72,5 @@ def test_workers_that_disagree_are_warned_of_or_refused(caplog):
         require_agreement(Workers(1), strict=False)
     [text] = caplog.messages
     assert f"tcp://b computes other bits than this process (numpy: {np.__version__} here, 1.0 there)" in text
-    with pytest.raises(ExecutionError, match=r"tcp://b .* needs workers that agree: .* \(1 of the workers differ\)"):
+    with pytest.raises(ExecutionError, match=r"tcp://b .* needs workers that agree: "):
         require_agreement(Workers(1), strict=True)

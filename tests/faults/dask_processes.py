@@ -5,6 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+
+from distributed import get_worker
 
 
 class Processes:
@@ -48,3 +51,13 @@ class Processes:
             if process is not None:
                 self.end(process)
         gc.collect()  # the sockets that a client of a dead scheduler leaves
+
+
+def those_at_work(pool):
+    """The addresses of the workers that ``pool`` gives work to."""
+
+    def address(item):
+        time.sleep(0.1)
+        return get_worker().address
+
+    return set(pool.map(address, range(12)))

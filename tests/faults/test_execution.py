@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dask_processes import Processes
+from dask_processes import Processes, those_at_work
 from distributed import Client
 
 import blockdot as bd
 from blockdot.blocks import cluster as connection
 from blockdot.blocks.dask import DaskPool
+from blockdot.blocks.numerics import require_agreement
 from blockdot.blocks.parcel import Mailbox
 from blockdot.errors import ExecutionError
 from blockdot.models.fit import fit
@@ -244,7 +245,7 @@ def test_workers_that_cannot_see_the_store_are_sent_its_files(tmp_path, stored, 
 
 
 def test_a_worker_that_gets_a_call_before_its_greeting_asks_for_files_as_others_do(tmp_path, stored, monkeypatch):
-    """The scheduler may give a call to a worker that came a moment ago."""
+    """A worker that was started again at the same address is not greeted a second time."""
 
     async def not_greeted(self, name):
         self._known[name] = False
@@ -266,6 +267,43 @@ def test_a_worker_of_another_version_is_refused(processes, monkeypatch):
         monkeypatch.setattr(connection.blockdot, "__version__", "999")
         with pytest.raises(ExecutionError, match=r"worker tcp://127.0.0.1:\d+ has .*, and this process blockdot 999"):
             pool.map(abs, [1]).__next__()
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_worker_that_comes_during_a_fit_is_asked_as_the_first_ones_were(processes, stored, strict, caplog):
+    other = ["env", "NUMBA_CPU_NAME=nehalem", "OPENBLAS_CORETYPE=Nehalem"]  # computes other numbers
+    came, at_work = [], set()
+
+    def join():
+        before = set(client.nthreads())
+        processes.start_worker(*other)
+        client.wait_for_workers(3, timeout=60)
+        came.extend(set(client.nthreads()) - before)
+
+    with connected(processes) as client, DaskPool(client) as pool:
+        require_agreement(pool, strict=True)
+        require_agreement(pool, strict=strict)
+        if strict:
+            fitted(stored, pool, join)  # to the same bits
+        else:
+            join()
+        deadline = time.monotonic() + 60
+        while came[0] not in caplog.text and time.monotonic() < deadline:
+            at_work.update(those_at_work(pool))
+        at_work.update(those_at_work(pool))
+        assert at_work == set(client.nthreads()) - set(came * strict)
+        assert pool.n_workers == 3 - strict
+    [text] = [message for message in caplog.messages if came[0] in message]
+    assert ("is left out, and the work goes on without it" in text) == strict
+    assert "computes other bits than this process (computed numbers: " in text
+
+
+def test_a_worker_that_computes_other_bits_at_the_start_is_an_error_if_that_is_asked_for(processes):
+    processes.start_worker("env", "NUMBA_CPU_NAME=nehalem", "OPENBLAS_CORETYPE=Nehalem")
+    with connected(processes, 3) as client, DaskPool(client) as pool:
+        require_agreement(pool, strict=False)
+        with pytest.raises(ExecutionError, match=r"computes other bits .* needs workers that agree"):
+            require_agreement(pool, strict=True)
 
 
 def test_a_class_that_workers_cannot_import_is_an_error_and_no_silence(processes):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from dask_processes import those_at_work
 
 from blockdot.errors import ExecutionError, SpecError, StoreError
 from blockdot.jobs import authority, wire
@@ -347,6 +348,27 @@ def test_workers_and_scheduler_are_looked_at_and_insecure_allows_them(plain_clus
         pass
     with connect(table(plain_cluster, insecure=True)) as pool:
         assert list(pool.map(abs, [-1])) == [1]
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_a_worker_that_comes_later_is_looked_at_before_anything_is_sent_to_it(insecure, tmp_path, monkeypatch, caplog):
+    """127.0.0.2 stands for another machine."""
+    monkeypatch.setattr(wire, "is_loopback", lambda host: host == "127.0.0.1")
+    with scheduler(tmp_path, host="tcp://127.0.0.1"):
+        address = address_of(tmp_path)
+        with worker(tmp_path, "a", address), connect(table(address, insecure=insecure)) as pool:
+            assert pool.n_workers == 1
+            with worker(tmp_path, "b", address, host="127.0.0.2"):
+                pool.cluster.client.wait_for_workers(2, timeout=60)
+                there = pool.cluster.client.nthreads()
+                pool.cluster.meet(anew=True)
+                at_work = those_at_work(pool)
+                assert at_work == {name for name in there if insecure or "127.0.0.1" in name}
+                asked = pool.cluster.client.run(lambda: "blockdot.blocks.cluster" in sys.modules)
+                assert asked == {name: name in at_work for name in there}, "no greeting was sent to it either"
+    told = [message for message in caplog.messages if "is left out, and the work goes on without it" in message]
+    assert len(told) == (not insecure)
+    assert all("a worker at tcp://127.0.0.2:" in message and "--insecure" in message for message in told)
 
 
 def test_insecure_is_said_on_the_command_line(plain_cluster, blockdot, job, tmp_path):

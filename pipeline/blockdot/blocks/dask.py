@@ -4,12 +4,13 @@ Only this process submits. A call is a function of its item and of arguments tha
 an earlier call left on a worker; so it can be made again, anywhere, at any time, to the same bits. That is the answer
 to every fault:
 
-    a worker dies                          the scheduler makes its calls again; after a few deaths the call is given up
+    a worker dies                          its calls are made again by the others; after a few deaths one is given up
     a worker goes silent (frozen)          its calls are made again by the others, whichever copy comes first counts
     a call takes far longer than others    it is made a second time
     the scheduler is lost, or restarted    all calls that are open are made again through a new client
     no worker is left                      a message, and after ``wait_seconds`` an error
     a worker cannot see the store          the files that it asks for are sent to it
+    a worker comes                         it is asked what the first ones were, and is given work from the next pass on
 
 Arguments are packed into parcels (parcel.py). A small one travels with its call. A large one lies in a mailbox where
 all workers are on this machine, and otherwise travels once, through an identity task that the calls depend on: of the
@@ -24,7 +25,7 @@ import logging
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,31 +50,38 @@ Out = TypeVar("Out")
 
 _KEPT = 6  # large arguments that stay on the workers after a call: the point of a Newton step, and some more
 _AHEAD = 4  # calls a thread that are on their way at the same time
+_DEATHS = 2  # copies of a call all of whose workers went: it is given up
 _SLOW, _TIMES = 60.0, 5.0  # a call is slow after so many seconds, and after so many times the longest call so far
 
 
 @dataclass(eq=False)
 class _Call:
-    """A call on its way: the copies of it that were made, and when the last of them was."""
+    """A call on its way: the copies of it that were made, who may do each, and when the last of them was made."""
 
     item: Any
     home: str | None
     copies: list[Future[Any]] = field(default_factory=list)
+    given: dict[str, frozenset[str]] = field(default_factory=dict)
     files: list[Parcel] = field(default_factory=list)
     began: float = 0.0
     alarms: int = 0
+
+    def lost(self, workers: Set[str]) -> int:
+        """The number of its copies that none of ``workers``, who are there, may do."""
+        return sum(self.given[copy.key].isdisjoint(workers) for copy in self.copies)
 
 
 class DaskPool:
     """The workers of the cluster that ``client`` is connected to.
 
-    ``wait_seconds``: how long to wait for a first worker, or for the scheduler to come back.
+    ``wait_seconds``: how long to wait for a first worker, or for the scheduler to come back. ``admit`` is called with
+    the address of each worker before anything is sent to it, and raises a BlockdotError for one that must get nothing.
     """
 
     shares_memory = False
 
-    def __init__(self, client: Client, wait_seconds: float = 60.0) -> None:
-        self.cluster = Cluster(client, wait_seconds)
+    def __init__(self, client: Client, wait_seconds: float = 60.0, admit: Callable[[str], None] | None = None) -> None:
+        self.cluster = Cluster(client, wait_seconds, admit)
         self._sent: OrderedDict[str, Parcel | Future[Any]] = OrderedDict()  # large arguments, by digest
         self._delivered: dict[tuple[str, str, str], float] = {}  # when a file of a store was sent to a worker
         self._longest = 0.0
@@ -123,6 +131,10 @@ class DaskPool:
         """``function()`` in each worker process that answers, by its address."""
         return self.cluster.everywhere(function)
 
+    def require(self, question: Callable[[], Out], judge: Callable[[str, Out], None]) -> None:
+        """Have each worker process, also one that comes later, judged by its answer before it is given work."""
+        self.cluster.require(question, judge)
+
     # ---- one call
 
     def _first(self, errand: _Errand, calls: deque[_Call]) -> Any:
@@ -131,10 +143,11 @@ class DaskPool:
         while True:
             try:
                 if not call.copies or any(copy.client is not self.cluster.client for copy in call.copies):
+                    self.cluster.meet()
                     errand.begin_again(calls)
                 answer = self.cluster.sync(self._answer(call.copies))
                 if answer is None:
-                    self._look(errand, call)
+                    self._look(errand, calls)
                     continue
                 result = errand.opened(answer)
                 if isinstance(result, _Wanted):
@@ -183,11 +196,15 @@ class DaskPool:
                 return data[future.key]
             await asyncio.sleep(0.05)  # its worker died with it: the scheduler has it made again
 
-    def _look(self, errand: _Errand, call: _Call) -> None:
-        """See why nothing has come for a while, and do something about it."""
+    def _look(self, errand: _Errand, calls: deque[_Call]) -> None:
+        """See why nothing has come of the first call for a while, and do something about it."""
         self.cluster.meet(anew=True)
-        if call.alarms < self.cluster.crew.alarms:
-            errand.begin_again([call])
+        call, crew = calls[0], self.cluster.crew
+        unsure = [other for other in calls if other.alarms < crew.alarms]
+        if call in unsure:
+            if call.lost(crew.workers) >= _DEATHS:
+                raise WorkersKilledError(f"its workers went {_DEATHS} times while they had it")
+            errand.begin_again([other for other in unsure if other is call or other.lost(crew.workers)])
         elif time.monotonic() - call.began > max(_SLOW, _TIMES * self._longest) and len(call.copies) < 3:
             logger.warning("a call takes longer than %.0f s: it is made a second time", time.monotonic() - call.began)
             busy = self.cluster.sync(self._busy_with(call))
@@ -254,11 +271,17 @@ class DaskPool:
             self._delivered[keys[file]] = time.monotonic()
 
     async def _deliver(self, wanted: _Wanted, file: str, data: bytes) -> None:
-        future = self.cluster.submit("file", [wanted.worker], _receive, wanted.worker, wanted.digest, file, data)
-        with suppress(TimeoutError):  # a worker that went away asks again where it comes back
-            error = await asyncio.wait_for(future.exception(), _SLOW)
-            if error is not None:
-                raise error
+        cluster = self.cluster
+        future = cluster.submit("file", [wanted.worker], _receive, wanted.digest, file, data)
+        end = time.monotonic() + _SLOW
+        while time.monotonic() < end:
+            with suppress(TimeoutError):
+                error = await asyncio.wait_for(future.exception(), LOOK)
+                if error is not None:
+                    raise error
+                return
+            if not await cluster.asked(cluster.client.scheduler.ncores(workers=[wanted.worker])):
+                return  # it asks again where it comes back
 
 
 @dataclass(frozen=True)
@@ -285,17 +308,18 @@ class _Errand:
         pool, cluster = self.pool, self.pool.cluster
         if self._sent is None:
             self._sent = [pool.send(value) for value in self.shared]
-        if workers is None:
-            healthy = cluster.ready
-            workers = [call.home] if call.home in healthy and call.home is not None else healthy
+        ready = cluster.ready
+        if workers is None and call.home is not None:
+            workers = [worker for worker in ready if worker == call.home]
+        workers = workers or ready
         box, name = cluster.box, getattr(self.function, "__name__", "call").strip("_")
         work = Parcel.of((self.function, call.item))
         if box is not None:
             work = box.put(work)
             call.files.append(work)
-        call.copies.append(
-            cluster.submit(name, workers, _call, work, None if box is None else str(box.path), *self._sent)
-        )
+        copy = cluster.submit(name, workers, _call, work, None if box is None else str(box.path), *self._sent)
+        call.copies.append(copy)
+        call.given[copy.key] = frozenset(workers)
         call.began, call.alarms = time.monotonic(), cluster.crew.alarms
         return call
 
@@ -317,9 +341,8 @@ def _identity(value: object) -> object:
     return value
 
 
-def _receive(worker: str, digest: str, file: str, data: bytes) -> None:
-    if get_worker().address == worker:  # or it went away, and another one has no use for it
-        copies.receive(digest, file, data)
+def _receive(digest: str, file: str, data: bytes) -> None:
+    copies.receive(digest, file, data)
 
 
 def _call(work: Parcel, box: str | None, *sent: Parcel) -> Parcel:

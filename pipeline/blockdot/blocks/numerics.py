@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -87,16 +87,21 @@ def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
 
 
 def require_agreement(pool: Pool, *, strict: bool) -> None:
-    """Warn of worker processes that compute other bits than this process; ExecutionError if ``strict``."""
-    found = [
-        f"the worker {name} computes other bits than this process ({'; '.join(differences(fingerprint(), theirs))})"
-        for name, theirs in pool.everywhere(fingerprint).items()
-        if theirs != fingerprint()
-    ]
-    if found and strict:
+    """Warn of worker processes that compute other bits than this process; ExecutionError if ``strict``.
+
+    Workers that come later are asked, too, before they are given work: they are warned of, or if ``strict`` left out.
+    """
+    pool.require(fingerprint, partial(_judge, strict=strict))
+
+
+def _judge(name: str, theirs: Fingerprint, *, strict: bool) -> None:
+    found = "; ".join(differences(fingerprint(), theirs))
+    if not found:
+        return
+    text = f"the worker {name} computes other bits than this process ({found})"
+    if strict:
         raise ExecutionError(
-            f'{found[0]}; reproducible = "strict" needs workers that agree: install the same versions everywhere, and '
-            f"use machines of one kind ({len(found)} of the workers differ)"
+            f'{text}; reproducible = "strict" needs workers that agree: install the same versions everywhere, and use '
+            "machines of one kind"
         )
-    for text in found:
-        logger.warning("%s: the model's last digits will depend on who did what", text)
+    logger.warning("%s: the model's last digits will depend on who did what", text)

@@ -59,6 +59,9 @@ class ThreadPool:
         """Nothing: the threads are of this process."""
         return {}
 
+    def require(self, question: Callable[[], Out], judge: Callable[[str, Out], None]) -> None:
+        """Nothing: the threads are of this process."""
+
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
     """The items in order, the next of them made by another thread while the last one is worked with."""

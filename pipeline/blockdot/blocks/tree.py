@@ -56,6 +56,14 @@ class Pool(Protocol):
         """``function()`` once in each other process that works for this pool now, by the name of the process."""
         ...
 
+    def require(self, question: Callable[[], Out], judge: Callable[[str, Out], None]) -> None:
+        """Have each other process judged by its name and its answer: those that work for this pool now, and each that
+        comes later before it is given work.
+
+        Raises what ``judge`` raises (a BlockdotError) for one that is there; one that comes later is left out for it.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Span:

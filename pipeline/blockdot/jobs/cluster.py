@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ from blockdot.jobs.spec import ClusterTable
 from blockdot.jobs.wire import Address, greet, refuse_plain
 
 if TYPE_CHECKING:
-    from distributed import Client
     from distributed.security import Security
 
 logger = logging.getLogger(__name__)
@@ -109,15 +109,9 @@ def _client(address: Address, table: ClusterTable, security: Security | None) ->
             f"no connection to the scheduler at {address} ({error}); see the scheduler's log"
         ) from None
     with client:
-        if not table.insecure:
-            _refuse_plain_members(client)
-        with DaskPool(client, table.wait_seconds) as pool:
+        if not table.insecure:  # it may be reached by this machine's own address and listen on others, too
+            refuse_plain("the scheduler at", client.scheduler_info()["address"])
+        admit = None if table.insecure else partial(refuse_plain, "a worker at")
+        with DaskPool(client, table.wait_seconds, admit) as pool:
             logger.info("connected to %s: %d worker threads", address, pool.n_workers)
             yield pool
-
-
-def _refuse_plain_members(client: Client) -> None:
-    """The scheduler may be reached by this machine's own address and listen on others, too; and so may the workers."""
-    refuse_plain("the scheduler at", client.scheduler_info()["address"])
-    for worker in client.nthreads():
-        refuse_plain("a worker at", worker)

@@ -257,14 +257,17 @@ def test_a_sum_survives_a_worker_that_dies_in_the_middle_of_a_task(client, store
         assert total == blocks.sum(pass_of(die_once))
 
 
-def test_a_task_that_kills_every_worker_is_given_up(stored, tmp_path):
+@pytest.mark.parametrize("allowed_failures", [0, 99])
+def test_a_task_that_kills_every_worker_is_given_up(stored, tmp_path, allowed_failures):
+    """By the scheduler's count of its deaths, or by ours."""
+
     def die(block):
         os.kill(os.getpid(), signal.SIGKILL)
 
     named = r"part-00000\.arrow killed every worker"
     # a cluster of its own: it may have no workers left when this is over
     with (
-        connected(tmp_path, 0) as client,
+        connected(tmp_path, allowed_failures) as client,
         stored.on(DaskPool(client)) as blocks,
         pytest.raises(ExecutionError, match=named),
     ):

@@ -1,8 +1,10 @@
 """Files and directories that appear whole or not at all.
 
 Everything is written aside, flushed to the disk, and renamed into place; what a crash leaves behind carries the ending
-``.partial``, which no reader opens and the next writer removes. Locks are ``flock`` locks: the kernel drops them when
-their process ends, however it ends.
+``.partial``, which no reader opens. A directory is written aside under one name, by who holds its lock, and the next
+writer removes what is left of it. A file is written aside under a name of its own by each attempt, because a call on a
+cluster can be made a second time while the first still runs; who next holds the lock of its directory sweeps it up.
+Locks are ``flock`` locks: the kernel drops them when their process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
+import secrets
 import shutil
 import signal
 import threading
@@ -20,22 +24,40 @@ from typing import IO
 
 from blockdot.errors import ExecutionError, StoreError
 
+_ATTEMPT = re.compile(r"\..+\.[0-9a-f]{16}\.partial")
+
 
 def write_file(path: Path, data: bytes | memoryview, mode: int = 0o666) -> None:
     """Write ``data`` to ``path``: the old content or the new, never a mixture. Raises StoreError with path and size.
 
-    ``mode`` says who may read and write it, before the umask of the process.
+    Of several that write it at the same time, the last to end counts. ``mode`` says who may read and write it, before
+    the umask of the process.
     """
-    aside = path.with_name(f".{path.name}.partial")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
-        with os.fdopen(_created(aside, os.O_WRONLY | os.O_TRUNC, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        try:
+            with os.fdopen(_created(aside, os.O_WRONLY | os.O_EXCL, mode), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise write_error(path, error, len(data)) from error
+
+
+def sweep(directory: Path) -> None:
+    """Remove the files that writers who were killed left in ``directory``: for who holds its lock, when nobody writes.
+
+    A writer that lives would lose its file, and say so. Raises StoreError for a directory that cannot be written to.
+    """
+    try:
+        for file in directory.iterdir():
+            if _ATTEMPT.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(directory, error) from error
 
 
 @contextmanager
@@ -148,7 +170,10 @@ def rename_directory(aside: Path, path: Path) -> None:
 
 def _swap(aside: Path, path: Path) -> None:
     for file in sorted(aside.rglob("*")):
-        _sync(file)
+        if _ATTEMPT.fullmatch(file.name):  # of a call that was made again, and is not needed any more
+            file.unlink(missing_ok=True)
+        else:
+            _sync(file)
     _sync(aside)
     old = path.with_name(f".{path.name}.old.partial")
     _remove(old)

@@ -707,8 +707,7 @@ def test_links_in_the_place_of_results_are_replaced_or_refused(name, blockdot, j
     kept = victim if victim.is_file() else victim / "file"
     assert kept.read_text() == "precious"
     assert victim.is_file() or list(victim.iterdir()) == [kept]
-    assert (done.returncode == 0) == (not name.endswith(".partial")), done.stderr
-    assert done.returncode == 0 or "a symbolic link lies where" in done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

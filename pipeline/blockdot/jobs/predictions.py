@@ -125,6 +125,7 @@ def verified(path: Path) -> str:
 def _prepare(aside: Path, key: str) -> None:
     try:
         if aside.exists() and (aside / "key").read_text() == key:
+            atomic.sweep(aside)
             return
     except OSError:
         pass

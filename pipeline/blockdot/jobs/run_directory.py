@@ -56,6 +56,9 @@ class RunDirectory:
                 raise SpecError(f"job.output: {path} is a symbolic link; remove it, or choose another output")
         busy = f"{self.path} is in use by another run; wait for it, or choose another output (--set job.output=DIR)"
         with atomic.locked(self.path / ".lock", busy):
+            for folder in (self.path, self.path / "stages"):
+                if folder.exists():
+                    atomic.sweep(folder)
             handlers = (_JsonLines(self.log, encoding="utf-8", delay=True), _Told(tell))
             package = logging.getLogger("blockdot")
             for handler in handlers:

@@ -36,7 +36,7 @@ _KEPT = 2
 _LOCK = ".lock"
 _MANIFEST = re.compile(r"checkpoint-(\d{8})\.json")
 _ARRAYS = r"^(state|part|start)-[0-9-]+\.safetensors$"
-_OURS = re.compile(r"\.?(checkpoint|state|part|start)-[0-9-]+\.(json|safetensors)(\.partial)?")
+_OURS = re.compile(r"(checkpoint|state|part|start)-[0-9-]+\.(json|safetensors)")
 _REMEDY = "remove the directory, or begin the fit again without it"
 
 
@@ -123,6 +123,7 @@ class Checkpoints:
             raise atomic.write_error(self.path, error) from error
         busy = f"{self.path} is in use by another fit; wait for it, or choose another directory for the checkpoints"
         with atomic.locked(self.path / _LOCK, busy):
+            atomic.sweep(self.path)
             probe = self.path / "probe"
             atomic.write_file(probe, bytes(4096))
             probe.unlink()

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,23 +306,3 @@ def test_no_rows_at_all(tmp_path):
     empty.write_text("# nothing\n\n")
     with pytest.raises(DataError, match="no rows are left"):
         bd.ingest(empty, tmp_path / "rows.blocks")
-
-
-def test_the_table_of_faults_names_tests_that_are_there():
-    """README.md in this folder says which test covers which row; a name that is gone is a hole in it."""
-    here = Path(__file__).parent
-    lines = (here / "README.md").read_text("utf-8").splitlines()
-    named = [reference for line in lines if line.startswith("| ") for reference in _references(line)]
-    assert len(named) > 40
-    texts = {file: (here.parent / file if "/" in file else here / file).read_text("utf-8") for file, _ in named}
-    assert [f"{file}::{name}" for file, name in named if f"def {name}(" not in texts[file]] == []
-
-
-def _references(line):
-    references, file = [], ""
-    for part in line.split("`")[1::2]:
-        if part.endswith(".py"):
-            file = part
-        elif part.startswith("test_"):
-            references.append((file, part))
-    return references

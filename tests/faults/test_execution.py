@@ -122,6 +122,20 @@ def test_workers_that_are_killed_and_others_that_come(processes, stored, way):
         assert pool.n_workers == 3
 
 
+def test_workers_that_are_asked_to_leave(processes, stored):
+    with connected(processes) as client, DaskPool(client) as pool:
+        for worker in list(processes.workers):
+
+            def leave(worker=worker):
+                processes.start_worker()
+                client.wait_for_workers(3, timeout=60)
+                worker.terminate()
+
+            fitted(stored, pool, leave)
+            assert worker.wait(30) is not None
+        assert {worker.poll() for worker in processes.workers[2:]} == {None}
+
+
 def test_a_scheduler_that_is_killed_and_started_again(processes, stored, way):
     with connected(processes) as client, DaskPool(client) as pool:
 

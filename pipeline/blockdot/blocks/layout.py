@@ -33,6 +33,13 @@ class Layout:
         """How many numbers, the last ones, no penalty sees."""
         return self.tail - self.tail_weights
 
+    def intercepts(self, tail: Floats) -> Floats:
+        """A view of the ``width`` numbers of the tail that are added to what the rows give; none where there are none.
+
+        They are the first of those that are free.
+        """
+        return tail[self.tail_weights : self.tail_weights + self.width]
+
     def size(self, n_features: int) -> int:
         """The length of a parameter vector over ``n_features`` features."""
         return n_features * self.width + self.tail

@@ -102,7 +102,7 @@ def objective_of(job: Job, data: Dataset) -> tuple[Objective, Need]:
     loss = make_loss(recipe.loss, recipe.options)
     outputs = getattr(loss, "outputs", None)
     blocks = Blocks(data.source, ThreadPool(1))
-    objective = Objective(loss, Linear(recipe.fit_intercept, outputs), recipe.make_penalty(data, AsIs()), blocks)
+    objective = Objective(loss, recipe.predictor(outputs), recipe.make_penalty(data, AsIs()), blocks)
     layout = objective.layout
     if job.model.is_path:  # one model a fold, and that of all rows
         models = (job.model.cv or FoldsTable()).folds + 1

@@ -84,7 +84,7 @@ class _Run:
     def go_on(self, objective: Objective, tol: float) -> Result[Any]:
         """Minimise from where the last stage ended."""
         result = self.journal.minimize(
-            objective,
+            self.recipe.seen(objective),
             self.solver,
             self.w,
             tol=tol,

@@ -1,4 +1,4 @@
-"""From a data set and a recipe to a fitted model: the one way, for estimators and for jobs.
+"""From a data set and a recipe to a fitted model: the one way, for estimators and for jobs, linear or a network.
 
 1. the targets: classes become 0, 1, …; what the loss cannot take is refused       (targets.py)
 2. the objective: loss, predictor, penalty, and standardisation as a change of variables
@@ -21,6 +21,7 @@ from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.sums import Blocks
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
+from blockdot.models.architecture import initial_weights
 from blockdot.models.continuation import minimized
 from blockdot.models.journal import Callback, Journal
 from blockdot.models.kinds import kind_of, make_loss
@@ -29,11 +30,12 @@ from blockdot.models.null_model import by_means, null_parameters
 from blockdot.models.recipe import AnySolver, Recipe
 from blockdot.models.targets import Tally, class_factors, class_labels, smoothed, tally
 from blockdot.objective.losses import Loss, Squared
+from blockdot.objective.network import Network
 from blockdot.objective.objective import Objective
 from blockdot.objective.passes import is_coupled
 from blockdot.objective.penalties import L2, Penalty
 from blockdot.objective.predictors import Linear
-from blockdot.objective.scaling import AsIs, standardized
+from blockdot.objective.scaling import AsIs, Scaling, standardized
 from blockdot.solvers import NewtonCG, Result
 from blockdot.vectors import Vector, norm
 
@@ -49,7 +51,7 @@ def fit(
     journal: Journal | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> tuple[Model, Result[Any]]:
-    """Fit a linear model to ``data``.
+    """Fit a model to ``data``.
 
     Parameters
     ----------
@@ -139,6 +141,13 @@ def _encoded(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, po
     return data.encoded(labels, class_factors(recipe.class_weight, labels, names, weight))
 
 
+def _scaling(recipe: Recipe, blocks: Blocks) -> Scaling:
+    """As the recipe has it; before a network features are scaled and not centred: its biases see to that."""
+    if not recipe.standardize:
+        return AsIs()
+    return standardized(blocks, centre=recipe.fit_intercept and recipe.network is None)
+
+
 @dataclass(frozen=True)
 class _Problem:
     """An objective that is to be minimised, with what it was made of."""
@@ -150,8 +159,7 @@ class _Problem:
 
     @classmethod
     def of(cls, data: Dataset, recipe: Recipe, loss: Loss, blocks: Blocks) -> _Problem:
-        scaling = standardized(blocks, centre=recipe.fit_intercept) if recipe.standardize else AsIs()
-        predictor = Linear(recipe.fit_intercept, getattr(loss, "outputs", None))
+        predictor, scaling = recipe.predictor(getattr(loss, "outputs", None)), _scaling(recipe, blocks)
         objective = Objective(loss, predictor, recipe.make_penalty(data, scaling), blocks, scaling)
         solver, reason = recipe.make_solver(objective, data)
         logger.info("solver %s: %s", solver.name, reason)
@@ -169,6 +177,8 @@ class _Problem:
         all ones if all of y were unexplained.
         """
         objective = self.objective
+        if isinstance(objective.predictor, Network):
+            return (self._drawn(objective.predictor, found) if model is None else self._inward(model)), None
         origin, floor = self._constant(found, journal), self._score_scale(found)
         reference = objective.zeros() if floor is None else origin
         if model is None and not np.any(origin != reference) and floor is None:
@@ -176,7 +186,7 @@ class _Problem:
         _, gradient = objective.value_and_grad(reference)
         residual = gradient if objective.term is None else objective.term.residual(reference, gradient)
         scale = max(norm(residual), floor or 0.0)
-        w0 = origin if model is None else objective.scaling.inward(self._parameters(model), objective.layout)
+        w0 = origin if model is None else self._inward(model)
         return w0, scale if 0.0 < scale < math.inf else None
 
     def _score_scale(self, found: Tally) -> float | None:
@@ -188,16 +198,29 @@ class _Problem:
         scale = math.sqrt(found.squares / found.weight) * slope
         return scale if math.isfinite(scale) else 0.0
 
-    def _parameters(self, model: Model) -> Vector:
+    def _drawn(self, network: Network, found: Tally) -> Vector:
+        """Random weights, and the outputs' biases of the best model without features, where the means say them."""
+        objective, recipe = self.objective, self.recipe
+        w0 = initial_weights(network, self.data, objective.blocks, objective.scaling, recipe.random_state)
+        means = by_means(objective.loss, found)
+        if means is not None:
+            network.split(w0).biases[-1][:] = means
+        return w0
+
+    def _inward(self, model: Model) -> Vector:
         """Another model's parameters, in the layout of this objective; an intercept that it lacks is 0."""
         objective = self.objective
-        if model.outputs != getattr(objective.loss, "outputs", None):
+        if model.info.network != self.recipe.network:
+            raise SpecError("the model to start from has other hidden layers than this one: needed the same")
+        ours = getattr(objective.loss, "outputs", None)
+        if model.outputs != ours:
             raise SpecError(
-                f"the model to start from has {model.outputs or 1} outputs, this one {objective.layout.width}: "
+                f"the model to start from has {model.outputs or 1} outputs, this one {ours or 1}: "
                 "start from a model of the same classes, or from none"
             )
         w, size, tail = model.parameters(self.data), objective.size, objective.layout.tail
-        return np.concatenate([w[: size - tail], model.tail if tail and len(model.tail) else np.zeros(tail)])
+        own = np.concatenate([w[: size - tail], model.tail if tail and len(model.tail) else np.zeros(tail)])
+        return objective.scaling.inward(own, objective.layout)
 
     def _constant(self, found: Tally, journal: Journal) -> Vector:
         """w = 0, with the best intercept for a GLM; rows outside of the loss's domain are left by a first guess.
@@ -264,6 +287,7 @@ class Settled:
             options=dict(recipe.options),
             intercept=recipe.fit_intercept,
             n_features=data.n_features,
+            network=recipe.network,
             labels=self.labels,
             classes=None if self.labels is None else data.classes,
             target_mean=self.found.mean,
@@ -276,12 +300,13 @@ class Settled:
         return Model(info, np.sort(data.table.ids), coef, tail)
 
     def by_feature(self, w: Vector, outputs: int | None) -> tuple[Vector, Vector]:
-        """The coefficients by ascending feature id, (k,) or (k, K), and the intercepts."""
-        predictor = Linear(self.recipe.fit_intercept, outputs)
+        """The parameters of the features by ascending id, (k,), (k, K) or of a network (k, H₁), and the tail."""
+        predictor = self.recipe.predictor(outputs)
         rows, tail = predictor.layout.split(w)
         if self.recipe.loss == "softmax" and len(tail):
-            tail = tail - np.mean(tail)  # one number more on every class changes no probability: the sum is set to 0
-        return rows[np.argsort(self.data.table.ids)].reshape(predictor.z_shape(len(rows))), tail
+            own = tail[-(outputs or 1) :]
+            tail = np.concatenate([tail[: len(tail) - len(own)], own - np.mean(own)])  # no probability changes
+        return rows[np.argsort(self.data.table.ids)].reshape(len(rows), *predictor.row_shape), tail
 
     def record(self, solver: str, result: Result[Any], bound: float | None) -> Fit:
         """How the fit ended."""

@@ -171,6 +171,8 @@ def infer(
         raise SpecError(f"kind={kind!r} needs the matrix of all parameters: leave features out, or take kind='model'")
     likelihood = _likelihood(model, reference)
     predictor, w = model.predictor, model.parameters(data)
+    if not isinstance(predictor, Linear):
+        raise SpecError("standard errors are those of a linear model: the parameters of a network are not identified")
     parameters = Parameters(predictor, len(data.table), likelihood.free, likelihood.reference)
     names, places = _named(model, data, parameters, features)
     training = model.outcome.judged(data)

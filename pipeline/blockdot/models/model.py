@@ -1,8 +1,8 @@
-"""A fitted model: parameters by feature id, and all that is needed to predict with them.
+"""A fitted model, linear or a network: parameters by feature id, and all that is needed to predict with them.
 
     DIR/model.json            loss, classes, the feature spec, how the fit ended, the checksum of the weights
-    DIR/weights.safetensors   ids (int64, ascending), coef (float64, one a feature that occurred, or K for K outputs),
-                              tail (the intercepts)
+    DIR/weights.safetensors   ids (int64, ascending), coef (float64, one a feature that occurred, or K for K outputs,
+                              or one for each unit of a network's first layer), tail (the intercepts, later layers)
 
 Nothing is ever unpickled. A feature that did not occur when the model was fitted has the coefficient 0. The bytes
 depend on the data and the spec alone, not on the machine, the time, or the number of workers.
@@ -32,6 +32,7 @@ from blockdot.blocks.manifest import checksum, read_json, read_regular
 from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError, StoreError
+from blockdot.models.architecture import AnyPredictor, Architecture, predictor_of
 from blockdot.models.kinds import Option, kind_of, make_loss
 from blockdot.models.outcomes import Outcome, outcome_of
 from blockdot.objective.losses import Loss
@@ -84,6 +85,8 @@ class ModelInfo(BaseModel):
     options: dict[str, Option] = {}
     """Of the loss: see kinds.py."""
     intercept: bool
+    network: Architecture | None = None
+    """The hidden layers; None for a linear model."""
     n_features: NonNegativeInt
     labels: tuple[float, ...] | None
     """The values of y in a store that stand for 0, 1, …, or the numbers of its columns; None for regression."""
@@ -105,7 +108,8 @@ class ModelInfo(BaseModel):
 class Model:
     """Parameters by feature id: ``coef[i]``, a number or K of them, belongs to ``ids[i]`` (ascending).
 
-    ``tail`` holds the intercept, one number or K, or nothing.
+    ``tail`` holds the intercept, one number or K, or nothing. Of a network ``coef[i]`` has a number for each unit of
+    the first layer, and ``tail`` holds the weights of later layers, and then the intercepts of all (network.py).
     """
 
     info: ModelInfo
@@ -130,14 +134,15 @@ class Model:
         return found
 
     @property
-    def predictor(self) -> Linear:
+    def predictor(self) -> AnyPredictor:
         """How the parameters become z."""
-        return Linear(self.info.intercept, self.outputs)
+        return predictor_of(self.info.network, self.info.intercept, self.outputs)
 
     @property
     def intercept(self) -> Any:
-        """b, a number, or (K,) numbers; 0 for a model without."""
-        b = self.tail if len(self.tail) else np.zeros(self.outputs or 1)
+        """b of the outputs, a number, or (K,) numbers; 0 for a model without."""
+        size = self.outputs or 1
+        b = self.tail[-size:] if len(self.tail) else np.zeros(size)
         return float(b[0]) if self.outputs is None else b
 
     @property
@@ -200,10 +205,10 @@ class Model:
 
     def constant(self) -> Model:
         """The model that predicts the training mean whatever the features are: what any model must beat."""
-        info = self.info.model_copy(update={"intercept": True})
+        info = self.info.model_copy(update={"intercept": True, "network": None})
         shares = np.asarray(self.info.class_shares or (1.0 - self.info.target_mean, self.info.target_mean))
         tail = self.outcome.constant(info.target_mean, shares) if info.constant is None else np.array(info.constant)
-        return Model(info, self.ids[:0], self.coef[:0], tail)
+        return Model(info, self.ids[:0], np.zeros((0, *Linear(True, self.outputs).row_shape)), tail)
 
     def raw(self, data: Rows | Paths, pool: Pool | None = None, offset: ArrayLike | None = None) -> Vector:
         """z, (n,), or (n, K) for K outputs.
@@ -307,12 +312,12 @@ def _checked(path: Path, info: ModelInfo, weights: bytes) -> Model:
         outputs = getattr(make_loss(info.loss, info.options), "outputs", None)
     except (SpecError, TypeError) as error:
         raise StoreError(f"{path / MODEL}: {error}; save the model again") from None
-    shape = () if outputs is None else (outputs,)
+    predictor = predictor_of(info.network, info.intercept, outputs)
     sound = (
         (ids.dtype, coef.dtype, tail.dtype) == (np.int64, np.float64, np.float64)
         and ids.ndim == 1
-        and coef.shape == (*ids.shape, *shape)
-        and tail.shape == (int(info.intercept) * (shape[0] if shape else 1),)
+        and coef.shape == (*ids.shape, *predictor.row_shape)
+        and tail.shape == (predictor.layout.tail,)
         and bool(np.all(np.diff(ids) > 0))
         and (len(ids) == 0 or (ids[0] >= 0 and ids[-1] < info.n_features))
         and bool(np.all(np.isfinite(coef)) and np.all(np.isfinite(tail)))

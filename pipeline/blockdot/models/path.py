@@ -120,6 +120,8 @@ def fit_path(
     """
     if rule not in ("best", "1se"):
         raise SpecError(f"rule is {rule!r}; needed 'best' or '1se'")
+    if recipe.network is not None:
+        raise SpecError("a path of alphas is walked in shared passes by linear models: fit a network for each alpha")
     if recipe.penalty is not None:
         raise SpecError("a penalty of your own has no alpha to choose: leave it out, or fit without cross-validation")
     journal = journal or Journal()

@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.errors import SpecError
+from blockdot.models.architecture import AnyPredictor, Architecture, predictor_of
 from blockdot.models.kinds import Option, kind_of
 from blockdot.models.targets import ClassWeight
+from blockdot.objective.curvature import FullNewton, GaussNewton
 from blockdot.objective.objective import Objective
 from blockdot.objective.penalties import L2, ElasticNet, GroupLasso, Penalty
 from blockdot.objective.scaling import Scaling, Standardized
@@ -35,7 +37,7 @@ _FEW_FEATURES = 1024
 # Nor where rows are longer: the matrix costs the square of the non-zeros of a row, a product twice their number.
 _SHORT_ROWS = 128
 
-SMOOTH = ("newton-cg", "newton-cholesky", "lbfgs", "gradient-descent")
+SMOOTH = ("newton-cg", "newton-cholesky", "gauss-newton", "lbfgs", "gradient-descent")
 PROXIMAL = ("proximal-newton", "owl-qn", "proximal-gradient")
 SOLVERS = ("auto", *SMOOTH, *PROXIMAL)
 AnySolver = (
@@ -63,6 +65,10 @@ class Recipe:
         A factor for each class, or "balanced".
     step
         A fixed step for gradient descent; without it the step is searched.
+    network
+        The hidden layers of a network; None for a linear model. It always has intercepts, and is not convex.
+    random_state
+        Where the weights of a network begin.
     """
 
     loss: str
@@ -83,9 +89,15 @@ class Recipe:
     step: float | None = None
     tol: float = 1e-6
     max_iter: int = 100
+    network: Architecture | None = None
+    random_state: int = 0
 
     def __post_init__(self) -> None:
         kind_of(self.loss)
+        if self.network is not None:
+            self._check_network()
+        elif self.solver == "gauss-newton":
+            raise SpecError("solver 'gauss-newton' goes with a network (hidden layers): choose newton-cg")
         if self.solver not in SOLVERS:
             raise SpecError(f"solver is {self.solver!r}; needed one of {', '.join(SOLVERS)}")
         if self.step is not None and self.solver != "gradient-descent":
@@ -95,6 +107,29 @@ class Recipe:
         ElasticNet(self.alpha, self.l1_ratio)  # checks both
         if self.groups is not None and not all(x is None for x in (self.penalty_weights, self.lower, self.upper)):
             raise SpecError("groups (a group lasso) goes without penalty_weights and bounds: leave one of them out")
+
+    def _check_network(self) -> None:
+        of_features = ("penalty_weights", "lower", "upper", "groups", "penalty")
+        unfit = [name for name in of_features if getattr(self, name) is not None]
+        if unfit:
+            raise SpecError(f"{unfit[0]} goes with a linear model, not with hidden layers: leave it out")
+        if not self.fit_intercept:
+            raise SpecError("a network always has intercepts: leave fit_intercept = True")
+        if self.solver in ("newton-cholesky", "proximal-newton"):
+            raise SpecError(
+                f"solver {self.solver!r} needs a linear model: choose lbfgs, newton-cg or gauss-newton for a network, "
+                "with an L1 penalty owl-qn"
+            )
+
+    def predictor(self, outputs: int | None) -> AnyPredictor:
+        """From parameters and features to ``outputs`` raw predictions."""
+        return predictor_of(self.network, self.fit_intercept, outputs)
+
+    def seen(self, objective: Objective) -> Objective | FullNewton | GaussNewton:
+        """The objective as the solver is to see it: of a network with the curvature that the solver is named after."""
+        if self.network is None or self.solver not in ("newton-cg", "gauss-newton"):
+            return objective
+        return FullNewton(objective) if self.solver == "newton-cg" else GaussNewton(objective)
 
     @property
     def restrictions(self) -> tuple[str, ...]:
@@ -144,8 +179,10 @@ class Recipe:
                 "unless there is an L2 penalty: choose newton-cg or lbfgs, or alpha > 0"
             )
         descent = Backtracking() if self.step is None else GradientDescent(self.step)
+        by_products = NewtonCG() if self.network is None else NewtonCG(head=0)
         named: dict[str, AnySolver] = {
-            "newton-cg": NewtonCG(),
+            "newton-cg": by_products,
+            "gauss-newton": by_products,
             "newton-cholesky": NewtonCholesky(),
             "lbfgs": LBFGS(),
             "gradient-descent": descent,
@@ -160,6 +197,8 @@ def _choose(objective: Objective, data: Dataset) -> tuple[AnySolver, str]:
     """The solver: by the Hessian where there is one, factored where it is small and cheap to make, else by products."""
     loss, term = objective.loss, objective.term
     curved = callable(getattr(loss, "hess_dot", None))
+    if not objective.predictor.is_affine:
+        return (LBFGS() if term is None else OWLQN()), "a network: gradients alone, and what they say of curvature"
     if term is not None:
         if term.face(objective.zeros(), objective.zeros()) is None:
             return ProximalGradient(), f"{term.name} is linear in no box, so only its prox is used"

@@ -81,6 +81,11 @@ class Network:
         return Layout(self.hidden[0], later + sum(self.sizes), later)
 
     @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of a feature's parameters: (H₁,)."""
+        return (self.hidden[0],)
+
+    @property
     def tile_rows(self) -> int:
         """Rows that are worked on at the same time: the units of all layers fit the cache."""
         return max(min(_CELLS // sum(self.sizes), TILE_ROWS), _LEAST_ROWS)

@@ -161,9 +161,14 @@ class Linear:
         width = self.outputs or 1
         return Layout(width=width, tail=width * self.intercept)
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of a feature's parameters: () or (K,)."""
+        return () if self.outputs is None else (self.outputs,)
+
     def z_shape(self, n_rows: int) -> tuple[int, ...]:
         """(n,) or (n, K)."""
-        return (n_rows,) if self.outputs is None else (n_rows, self.outputs)
+        return (n_rows, *self.row_shape)
 
     def split(self, w: Vector) -> tuple[Vector, Vector | float]:
         """Views: w (k,) or W (k, K), and b, a scalar array or (K,); b is 0 where there is no intercept."""

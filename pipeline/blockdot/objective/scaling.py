@@ -94,34 +94,41 @@ class Standardized:
     mean: Vector
     sd: Vector
 
-    needs_border = True
+    @property
+    def needs_border(self) -> bool:
+        """Where something is centred."""
+        return bool(np.any(self.mean))
 
     def outward(self, v: Vector, layout: Layout) -> Vector:
         """W = v/σ, b = c − Σ μ w."""
         rows, tail = layout.split(v)
-        w = rows / self.sd
-        return np.concatenate([w.ravel(), tail - self._centre(w) if len(tail) else tail])
+        w, out = rows / self.sd, tail.copy()
+        if len(tail):
+            layout.intercepts(out)[:] -= self._centre(w)
+        return np.concatenate([w.ravel(), out])
 
     def inward(self, w: Vector, layout: Layout) -> Vector:
         """V = σ w, c = b + Σ μ w."""
         rows, tail = layout.split(w)
-        v = rows * self.sd
-        return np.concatenate([v.ravel(), tail + self._centre(rows) if len(tail) else tail])
+        v, out = rows * self.sd, tail.copy()
+        if len(tail):
+            layout.intercepts(out)[:] += self._centre(rows)
+        return np.concatenate([v.ravel(), out])
 
     def gradient(self, g: Vector, layout: Layout) -> Vector:
         """(g_w − μ g_b)/σ, and g_b."""
         rows, tail = layout.split(g)
-        centred = rows - self.mean * tail if len(tail) else rows
+        centred = rows - self.mean * layout.intercepts(tail) if len(tail) else rows
         return np.concatenate([(centred / self.sd).ravel(), tail])
 
     def diagonal(self, h: Vector, border: Vector, layout: Layout) -> Vector:
         """(h − 2 μ h_b + μ² h_bb)/σ², and h_bb."""
         rows, tail = layout.split(h)
-        if not len(tail):
-            return (rows / self.sd**2).ravel()
+        if not (len(tail) and self.needs_border):
+            return np.concatenate([(rows / self.sd**2).ravel(), tail])
         cross = layout.split(border)[0]
         # by Cauchy–Schwarz at least 0; rounding may say otherwise where a column hardly varies
-        centred = np.maximum(rows - 2.0 * self.mean * cross + self.mean**2 * tail, 0.0)
+        centred = np.maximum(rows - 2.0 * self.mean * cross + self.mean**2 * layout.intercepts(tail), 0.0)
         return np.concatenate([(centred / self.sd**2).ravel(), tail])
 
     def matrix(self, H: NDArray[np.float64], output: int, has_tail: bool) -> NDArray[np.float64]:

@@ -50,6 +50,8 @@ def test_the_resolved_spec_says_the_same(tmp_path):
         ("sovler.tol=1", ["[sovler]", "'solver'"]),
         ("data.split.fracton=0.1", ["[data] split.fracton", "'fraction'"]),
         ("model.alpha=-1", ["[model] alpha", "greater than or equal to 0", "-1"]),
+        ("model.activation=tanh", ["[model]", "activation goes with hidden layers"]),
+        ("model.hidden=[0]", ["[model] hidden.0", "greater than or equal to 1"]),
         ("model.kind=svm", ["[model] kind", "'logistic'", "svm"]),
         ("job.name=a/b", ["[job] name"]),
         ("cluster.kind=scheduler", ["cluster", "address"]),
@@ -65,6 +67,18 @@ def test_a_wrong_setting_is_refused_in_words(spec, setting, words):
         load_job(spec, [setting])
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("model.activation=swish", "activation is 'swish'; needed one of"), ("model.cv=3", "go with linear models")],
+)
+def test_hidden_layers_go_with_what_a_network_has(spec, setting, words):
+    network = load_job(spec, ["model.hidden=[8, 4]", "model.activation=tanh"]).model.network
+    assert (network.hidden, network.activation) == ((8, 4), "tanh")
+    assert load_job(spec).model.network is None
+    with pytest.raises(SpecError, match=words):
+        load_job(spec, ["model.hidden=[4]", setting])
 
 
 def test_a_missing_table_is_named(tmp_path):

@@ -7,6 +7,8 @@ Differences of convention, all of them written down here:
 - Spark's weighted least squares and logistic regression keep the scaling by the deviation without an intercept, and
   then do not centre; so do we.
 - R's weights are prior weights (``infer(weights="prior")``); ours count rows.
+- scikit-learn hashes features by MurmurHash3; features are hashed otherwise here, so its values of that function are the
+  one thing in the folder without a test. Its svmlight files are read in tests/ingest/test_svmlight.py.
 """
 
 import json
@@ -222,3 +224,28 @@ def test_the_lasso_on_a_line(name):
         assert est.coef_[0] == pytest.approx(point["coef"], abs=1e-6 if name == "lasso_line" else 1e-3)
         if "pred_at_2_3_4" in point:
             np.testing.assert_allclose(est.predict([[2.0], [3.0], [4.0]]), point["pred_at_2_3_4"], atol=1e-6)
+
+
+def test_one_step_of_a_network_worked_by_hand():
+    """scikit-learn's: its step adds α W/n to the gradients of the weights, as α/2 ‖W‖² does."""
+    case = misc("mlp_one_sgd_step")
+    if case is None:
+        pytest.skip("the folder shared/reference is not there")
+    X, y, expected = np.array(case["X"]), np.array(case["y"], float), case["expected_after_step"]
+    data, network = bd.Dataset.from_arrays(X, y), bd.Network((2,), "sigmoid")
+    F = bd.Objective(bd.Logistic(), network, bd.L2(0.1), bd.Blocks(data.source, bd.ThreadPool(1)))
+    w = F.zeros()
+
+    def layers(w):
+        (W1, W2), (b1, b2) = network.split(w)
+        return {"W1": W1[np.argsort(data.table.ids)], "W2": W2, "b1": b1, "b2": b2}
+
+    (W1, W2), (b1, b2) = network.split(w)
+    for mine, name in ((W1, "W1"), (W2, "W2"), (b1, "b1"), (b2, "b2")):
+        mine[:] = np.array(case[name])[data.table.ids] if name == "W1" else case[name]
+    after = bd.minimize(F, bd.GradientDescent(0.1), w, max_iter=1).w
+    for name, found in layers(after).items():
+        np.testing.assert_allclose(found, expected[name], atol=5e-4)
+    (block,) = bd.Blocks(data.source, bd.ThreadPool(1)).take([0])
+    z = network.linearize(F.layout.gather(after, block), block.X).z
+    assert F.loss.predict(z) == pytest.approx(expected["probability_class1"], abs=5e-4)

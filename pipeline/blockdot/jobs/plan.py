@@ -61,6 +61,7 @@ def recipe_of(job: Job) -> Recipe:
         standardize=table.standardize,
         multi_class=table.multi_class or "softmax",
         class_weight=table.class_weight,
+        network=table.network,
         solver=solver.name,
         step=solver.step,
         tol=solver.tol,

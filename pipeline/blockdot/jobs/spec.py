@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, Va
 from blockdot.errors import SpecError
 from blockdot.ingest.spec import DataSpec, FeaturesSpec, Split
 from blockdot.jobs.wire import Address
+from blockdot.models.architecture import Architecture
 from blockdot.models.folds import Folds, HashedFolds, TimeFolds
 from blockdot.redaction import without_secrets
 
@@ -99,6 +100,10 @@ class ModelTable(_Table):
     kind: Literal[
         "logistic", "linear", "svc", "huber", "quantile", "svr", "poisson", "gamma", "inverse-gaussian", "tweedie"
     ]
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """How many units each hidden layer of a network has; none for a linear model."""
+    activation: str | None = None
+    """What the units of the hidden layers do (default "relu")."""
     alpha: float = Field(default=1e-6, ge=0, allow_inf_nan=False)
     l1_ratio: float = Field(default=0.0, ge=0, le=1)
     fit_intercept: bool = True
@@ -127,6 +132,23 @@ class ModelTable(_Table):
         if self.is_path and "alpha" in self.model_fields_set:
             raise ValueError("alpha is chosen by cross-validation where alphas or cv are given: leave one of them out")
         return self
+
+    @model_validator(mode="after")
+    def _network_is_whole(self) -> Self:
+        if self.activation is not None and not self.hidden:
+            raise ValueError("activation goes with hidden layers: say hidden = [64], or remove it")
+        if self.hidden and self.is_path:
+            raise ValueError("alphas and cv go with linear models, not with hidden layers: give one alpha")
+        try:
+            _ = self.network
+        except SpecError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def network(self) -> Architecture | None:
+        """The hidden layers; None for a linear model."""
+        return Architecture.of(self.hidden, self.activation or "relu") if self.hidden else None
 
     @property
     def is_path(self) -> bool:
@@ -161,7 +183,7 @@ class SolverTable(_Table):
     """[solver]: how to minimise. ``step`` is a fixed step for gradient descent; without it the step is searched."""
 
     name: Literal[
-        "auto", "newton-cg", "newton-cholesky", "lbfgs", "gradient-descent",
+        "auto", "newton-cg", "newton-cholesky", "gauss-newton", "lbfgs", "gradient-descent",
         "proximal-newton", "owl-qn", "proximal-gradient",
     ] = "auto"  # fmt: skip
     step: float | None = Field(default=None, gt=0)

@@ -7,8 +7,8 @@ Differences of convention, all of them written down here:
 - Spark's weighted least squares and logistic regression keep the scaling by the deviation without an intercept, and
   then do not centre; so do we.
 - R's weights are prior weights (``infer(weights="prior")``); ours count rows.
-- scikit-learn hashes features by MurmurHash3; features are hashed otherwise here, so its values of that function are the
-  one thing in the folder without a test. Its svmlight files are read in tests/ingest/test_svmlight.py.
+- scikit-learn hashes features by MurmurHash3; they are hashed otherwise here, so that its values of the function are
+  the one thing in the folder without a test. Its svmlight files are read in tests/ingest/test_svmlight.py.
 """
 
 import json

@@ -201,7 +201,7 @@ class _Problem:
     def _drawn(self, network: Network, found: Tally) -> Vector:
         """Random weights, and the outputs' biases of the best model without features, where the means say them."""
         objective, recipe = self.objective, self.recipe
-        w0 = initial_weights(network, self.data, objective.blocks, objective.scaling, recipe.random_state)
+        w0 = initial_weights(network, self.data, recipe.random_state)
         means = by_means(objective.loss, found)
         if means is not None:
             network.split(w0).biases[-1][:] = means

@@ -28,8 +28,9 @@ from blockdot.blocks.tree import Pool
 from blockdot.errors import SpecError
 from blockdot.ingest.sample import Sampled, sampled
 from blockdot.jobs.costs import Costs, Crew, Need, Rates, Shape, Wire
+from blockdot.jobs.model_tables import FoldsTable
 from blockdot.jobs.room import in_bytes, in_seconds, over, refusal, remedies
-from blockdot.jobs.spec import ClusterTable, FoldsTable, Job
+from blockdot.jobs.spec import ClusterTable, Job
 from blockdot.models.fit import by_classes
 from blockdot.models.kinds import make_loss
 from blockdot.models.recipe import Recipe

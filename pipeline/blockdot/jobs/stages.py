@@ -25,11 +25,12 @@ from blockdot.errors import BlockdotError, NotConvergedError, SpecError, StoreEr
 from blockdot.ingest.build import ingest, ingest_for_prediction
 from blockdot.ingest.inputs import resolve
 from blockdot.jobs.cluster import connect
+from blockdot.jobs.model_tables import FoldsTable
 from blockdot.jobs.plan import Plan, crew_at, planned, recipe_of, require_room
 from blockdot.jobs.predictions import verified, write_predictions
 from blockdot.jobs.reporter import Quiet, Reporter
 from blockdot.jobs.run_directory import RunDirectory, as_json, digest_of, file_digest
-from blockdot.jobs.spec import FoldsTable, Job
+from blockdot.jobs.spec import Job
 from blockdot.models.evaluate import evaluate
 from blockdot.models.fit import fit
 from blockdot.models.journal import Journal

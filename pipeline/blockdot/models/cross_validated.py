@@ -1,6 +1,6 @@
 """Estimators that choose α by cross-validation: the whole path and all folds in shared passes (path.py).
 
-The parameters that all have are described in :class:`blockdot.models.linear.LinearModel`.
+The parameters that all have are described in :class:`blockdot.models.estimator.LinearModel`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.tree import Pool
 from blockdot.errors import SpecError
-from blockdot.models.classifiers import LinearClassifier, Probabilistic
+from blockdot.models.classifiers import Probabilistic
+from blockdot.models.estimator import LinearModel
 from blockdot.models.folds import Folds, GivenFolds, HashedFolds, TimeFolds
 from blockdot.models.journal import Journal
 from blockdot.models.kinds import Option
-from blockdot.models.linear import LinearModel
 from blockdot.models.path import Grid, fit_path
 from blockdot.models.recipe import Recipe
 from blockdot.models.regressors import GeneralizedLinear, Regressor
@@ -102,7 +102,7 @@ def _masks(splits: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]], n: int) 
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LogisticRegressionCV(Probabilistic, LinearClassifier, CrossValidated):
+class LogisticRegressionCV(Probabilistic, CrossValidated):
     """Logistic regression of any number of classes, or of labels (y (n, L)), α by cross-validation: one α for all.
 
     Parameters

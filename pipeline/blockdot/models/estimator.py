@@ -1,14 +1,17 @@
-"""What all estimators share: scikit-learn's manners around one recipe.
+"""What the linear estimators share: scikit-learn's manners around one recipe.
 
-Constructors store their arguments and nothing else (they are dataclasses); learnt things end in an underscore.
+    minimise  (1/S) Σ s ℓ(y, x·w + b + o) + α [ ρ Σ p|w| + (1−ρ)/2 Σ p w² ],     b not penalised
+
+``alpha`` is α; scikit-learn's ``C`` is 1/(α S), its Ridge's ``alpha`` is α S. Constructors store their arguments and
+nothing else (they are dataclasses); learnt things end in an underscore.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -27,8 +30,10 @@ from blockdot.blocks.tree import Pool
 from blockdot.errors import SpecError
 from blockdot.ingest.collections import gathered, is_lazy
 from blockdot.models.evaluate import evaluate
+from blockdot.models.fit import fit
 from blockdot.models.intake import rows_of, taken_in, validated
 from blockdot.models.journal import Callback, Journal
+from blockdot.models.kinds import Option
 from blockdot.models.model import Model
 from blockdot.models.recipe import Recipe
 from blockdot.solvers import Result
@@ -38,15 +43,36 @@ Rows = Dataset | Matrix
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(BaseEstimator):  # type: ignore[misc]
-    """The parameters of every estimator.
+class LinearModel(BaseEstimator):  # type: ignore[misc]
+    """The parameters of every linear estimator.
 
     Parameters
     ----------
+    l1_ratio : float
+        ρ in [0, 1]: 0 is L2 (ridge), 1 is L1 (lasso), between them the elastic net.
+    penalty_weights : array (n_features,) or None
+        p, a factor of each feature's penalty; 0 leaves a feature unpenalised.
+    lower, upper : float, array (n_features,) or None
+        Bounds of the coefficients; ``lower=0`` is non-negativity.
+    groups : array (n_features,) of int or None
+        Which group a feature belongs to: a group lasso, α [ρ Σ_G √|G| ‖w_G‖ + (1−ρ)/2 ‖w‖²].
+    fit_intercept : bool
+        Whether there is a b.
+    standardize : bool
+        Whether the penalty sees features scaled to standard deviation 1. Sparse data stay sparse, and the coefficients
+        are those of the data as they are.
+    solver : str
+        "auto" chooses by the penalty and the data, and logs what and why; or "newton-cg", "newton-cholesky", "lbfgs",
+        "gradient-descent" for smooth penalties, "proximal-newton", "owl-qn", "proximal-gradient" for all.
+    tol : float
+        Stop when the norm of the gradient (of its least subgradient) is below ``tol`` times its norm at the start.
+    max_iter : int
+        Most iterations, of each of the easier problems that lead to one with an L1 penalty or a kink in its loss; a fit
+        that ends there warns.
     warm_start : bool
         Whether ``fit`` starts from the last fit.
-    random_state : int or None
-        What is random depends on it and on the data alone; None is 0. Most solvers draw nothing.
+    random_state : None
+        Nothing in these solvers is random; it is there for code that sets it.
     n_jobs : int or None
         Threads; None and −1 mean all cores that this process may use. The result has the same bits for any number.
     client : distributed.Client or None
@@ -58,6 +84,16 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         Called with the solver's state after each iteration; one that returns True stops the fit.
     """
 
+    l1_ratio: float = 0.0
+    penalty_weights: ArrayLike | None = None
+    lower: ArrayLike | None = None
+    upper: ArrayLike | None = None
+    groups: ArrayLike | None = None
+    fit_intercept: bool = True
+    standardize: bool = False
+    solver: str = "auto"
+    tol: float = 1e-6
+    max_iter: int = 100
     warm_start: bool = False
     random_state: Any = None
     n_jobs: int | None = None
@@ -71,9 +107,26 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     _multi_label: ClassVar[bool] = False
     """Whether y can have a column for each label."""
 
-    def _recipe(self) -> Recipe:
-        """What to fit and how; SpecError for parameters that do not go together."""
+    def _loss(self) -> tuple[str, Mapping[str, Option]]:
+        """The name of the loss, and its options."""
         raise NotImplementedError
+
+    def _recipe(self) -> Recipe:
+        loss, options = self._loss()
+        return Recipe(
+            loss,
+            options,
+            l1_ratio=self.l1_ratio,
+            penalty_weights=self.penalty_weights,
+            lower=self.lower,
+            upper=self.upper,
+            groups=self.groups,
+            fit_intercept=self.fit_intercept,
+            standardize=self.standardize,
+            solver=self.solver,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
 
     def fit(
         self,
@@ -110,6 +163,40 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool, journal: Journal) -> Result[Any]:
         """Set ``model_``, and say how its fit ended."""
         raise NotImplementedError
+
+    @property
+    def coef_(self) -> Any:
+        """w, (n_features,) or (K, n_features); 0 where a feature did not occur. Sparse after ``sparsify``."""
+        coef = self._shaped(self.model_.dense_coef())
+        return sp.csr_array(np.atleast_2d(coef)) if getattr(self, "_is_sparse", False) else coef
+
+    @property
+    def intercept_(self) -> Any:
+        """b."""
+        return self.model_.intercept
+
+    def _shaped(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
+        return coef
+
+    def sparsify(self) -> Self:
+        """Give ``coef_`` as a sparse array from now on."""
+        check_is_fitted(self)
+        self._is_sparse = True
+        return self
+
+    def densify(self) -> Self:
+        """Give ``coef_`` as a dense array again."""
+        check_is_fitted(self)
+        self._is_sparse = False
+        return self
+
+    def named_coef(self) -> dict[Any, Any]:
+        """The coefficients that are not 0 by the name of their feature, or its number where it has none."""
+        check_is_fitted(self)
+        model, names = self.model_, getattr(self, "feature_names_in_", None)
+        kept = np.any(model.coef.reshape(len(model.ids), -1) != 0.0, axis=1)
+        pairs = zip(model.ids[kept].tolist(), model.coef[kept].tolist(), strict=True)
+        return {i if names is None else str(names[i]): value for i, value in pairs}
 
     def _raw(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
         """z as an array of this process, of a Dask collection, too.
@@ -183,3 +270,24 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class OnePenalty(LinearModel):
+    """A model with a penalty whose strength is given.
+
+    Parameters
+    ----------
+    alpha : float
+        Strength of the penalty, at least 0, on the scale of the mean loss.
+    """
+
+    alpha: float = 1e-6
+
+    def _recipe(self) -> Recipe:
+        return replace(super()._recipe(), alpha=self.alpha)
+
+    def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool, journal: Journal) -> Result[Any]:
+        start = self.model_ if self.warm_start and hasattr(self, "model_") else None
+        self.model_, result = fit(data, recipe, pool, start=start, journal=journal, callbacks=self.callbacks)
+        return result

@@ -4,7 +4,7 @@
     QuantileRegressor    pinball loss of the quantile τ           LinearSVR           zero within ε, linear beyond
     PoissonRegressor, GammaRegressor, TweedieRegressor            half the unit deviance of y and μ, g(μ) = z
 
-The parameters that all have are described in :class:`blockdot.models.linear.LinearModel`.
+The parameters that all have are described in :class:`blockdot.models.estimator.LinearModel`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,16 @@ from sklearn.utils.validation import _check_sample_weight
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.errors import SpecError
-from blockdot.models.estimator import Estimator, Rows
+from blockdot.models.estimator import LinearModel, OnePenalty, Rows
 from blockdot.models.kinds import Option
-from blockdot.models.linear import LinearModel, OnePenalty
 
 
-class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]
+class Regressor(RegressorMixin, LinearModel):  # type: ignore[misc]
     """What the regressions share.
 
     Attributes
     ----------
-    coef_ : array (n_features,) and intercept_ : float, of a linear model;  n_iter_ : int;
-    model_ : Model, which can be saved
+    coef_ : array (n_features,);  intercept_ : float;  n_iter_ : int;  model_ : Model, which can be saved
     """
 
     def predict(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -109,7 +107,7 @@ class LinearSVR(Regressor, OnePenalty):
         return self.loss.replace("_", "-"), {"epsilon": self.epsilon}
 
 
-class GeneralizedLinear(Regressor, LinearModel):
+class GeneralizedLinear(Regressor):
     """What the generalised linear models share: the score is D², the share of the deviance that is explained."""
 
     def __sklearn_tags__(self) -> Tags:

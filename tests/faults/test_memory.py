@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from distributed import Client, LocalCluster
 
 import blockdot as bd
+from blockdot.blocks import pages
 from blockdot.blocks.dask import DaskPool
 from blockdot.blocks.pages import Mapping, Pages, Spilled
 from blockdot.blocks.store import new_store, write_block
@@ -25,16 +26,30 @@ pytestmark = pytest.mark.timeout(240)
 MIB = 1 << 20
 RECIPE = Recipe("logistic", alpha=1e-3, max_iter=3, solver="lbfgs")
 
-# The peak of a process's memory, mapped pages included, while it fits; and the model's digest.
+# The peak of a process's memory, mapped pages included, while it fits; how often pages were let go and asked for; and
+# the model's digest.
 FIT = """
 import hashlib, json, sys
+from collections import Counter
 import blockdot as bd
+from blockdot.blocks.pages import Mapping
 from blockdot.models.fit import fit
 from blockdot.models.recipe import Recipe
 
 def status(key):
     return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(key))
 
+class Counted:
+    calls = Counter()
+
+    def __init__(self, name):
+        self.name, self.real = name, getattr(Mapping, name)
+
+    def __get__(self, mapping, _):
+        Counted.calls[self.name] += 1
+        return self.real.__get__(mapping)
+
+Mapping.release, Mapping.prefetch = Counted("release"), Counted("prefetch")
 path, limit = sys.argv[1], json.loads(sys.argv[2])
 pool = bd.ThreadPool(2, limit)
 small = bd.Dataset.from_arrays([[1.0], [0.0]], [0, 1])
@@ -43,7 +58,8 @@ before = status("VmRSS:")
 open("/proc/self/clear_refs", "w").write("5")  # VmHWM starts anew
 model, _ = fit(bd.Dataset.open(path), Recipe("logistic", alpha=1e-3, max_iter=3, solver="lbfgs"), pool)
 digest = hashlib.sha256(model.coef.tobytes() + model.tail.tobytes()).hexdigest()
-print(json.dumps({"digest": digest, "grown": status("VmHWM:") - before}))
+peak = status("VmHWM:")
+print(json.dumps({"digest": digest, "peak": peak, "grown": peak - before, **Counted.calls}))
 """
 
 
@@ -78,6 +94,18 @@ def test_a_store_larger_than_the_limit_is_fitted_within_it(store):
     assert free["grown"] > 600 * MIB, "without a limit all pages stay"
     assert tight["grown"] < 300 * MIB
     assert tight["digest"] == free["digest"]
+    assert "release" not in free
+    assert tight["prefetch"] > 0.8 * tight["release"], "pages are asked for before they are needed again"
+
+
+def test_the_more_memory_the_more_pages_stay(store):
+    found = {limit: fitted(store, limit * MIB) for limit in (600, 900, 1200, 1800)}
+    released = [of.get("release", 0) for of in found.values()]
+    assert released == sorted(released, reverse=True)
+    assert released[0] > released[1] > released[2] > released[3] == 0
+    for limit, of in found.items():
+        assert of["peak"] < 0.8 * limit * MIB
+    assert len({of["digest"] for of in found.values()}) == 1
 
 
 def test_dask_does_not_end_a_worker_for_its_mapped_pages(store, tmp_path):
@@ -103,15 +131,29 @@ def test_dask_does_not_end_a_worker_for_its_mapped_pages(store, tmp_path):
     assert digest(model) == digest(expected)
 
 
-def test_what_may_stay():
-    pages = Pages()
-    assert pages.hold(10**15)
+def test_what_may_stay(monkeypatch):
+    made = Pages()
+    monkeypatch.setattr(pages, "resident", lambda: 500.0)
+    assert not made.are_too_many(10**15)
+    assert made.keep_places(10**15, 10**15)
     try:
-        pages.allow(100)
-        assert pages.hold(50)
-        assert not pages.hold(51)
+        made.allow(1000)
+        assert not made.are_too_many(125)
+        assert made.are_too_many(126)
+        assert made.keep_places(100, 300)
+        assert not made.keep_places(101, 300)
+        assert not made.keep_places(1, 500)
     finally:
-        pages.allow(None)
+        made.allow(None)
+
+
+def test_where_the_system_does_not_tell_what_a_process_has_its_pages_are_let_go(monkeypatch):
+    def missing(path):
+        raise FileNotFoundError(path)
+
+    assert 0 < pages.resident() < 10**12
+    monkeypatch.setattr(Path, "read_bytes", missing)
+    assert pages.resident() > 10**15
 
 
 def test_pages_that_were_let_go_come_back(tmp_path):

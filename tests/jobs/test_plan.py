@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 import scipy.sparse as sp
 from click.testing import CliRunner
 from distributed import Client, LocalCluster
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import blockdot as bd
 from blockdot.blocks import dask, parcel
@@ -22,7 +25,7 @@ from blockdot.blocks.tree import spans
 from blockdot.cli import main
 from blockdot.errors import SpecError
 from blockdot.jobs import costs, simulation
-from blockdot.jobs.costs import Costs, Crew, Need, Rates
+from blockdot.jobs.costs import Costs, Crew, Need, Rates, Shape
 from blockdot.jobs.plan import MAILBOX, NETWORK, THREADS, objective_of, require_room, shape_of
 from blockdot.jobs.room import over, refusal, remedies
 from blockdot.jobs.spec import load_job
@@ -210,6 +213,34 @@ def test_what_cannot_fit_is_refused_with_what_would(wide):
     assert not over(replace(tight, crew=replace(tight.crew, limit=limit, driver_limit=limit)))
     less = limit - 64 * MIB
     assert over(replace(tight, crew=replace(tight.crew, limit=less, driver_limit=less)))
+
+
+LIMITS = [64 * MIB * i for i in range(4, 400, 3)]
+
+
+@settings(max_examples=200)
+@given(
+    size=st.integers(1, 20_000),
+    features=st.integers(1, 50_000_000),
+    columns=st.integers(1, 16_000_000),
+    n_blocks=st.integers(1, 200),
+    rows=st.integers(1, 10**9),
+    width=st.integers(1, 4),
+    crew=st.sampled_from([Crew(1, 2, THREADS), Crew(4, 2, NETWORK), Crew(2, 1, MAILBOX)]),
+)
+def test_more_memory_is_never_worse(size, features, columns, n_blocks, rows, width, crew):
+    """What has room in a limit has room in each larger one; as many pages stay, or more; a pass takes no longer."""
+    shape = Shape(
+        rows, 40 * rows, features, n_blocks, size * MIB, n_blocks * columns, size * MIB // n_blocks, lambda _: features
+    )
+    need = replace(NEED, layout=replace(NEED.layout, width=width))
+    found = [Costs(shape, need, replace(crew, limit=limit, driver_limit=limit), RATES) for limit in LIMITS]
+    fits = [not over(costs) for costs in found]
+    assert fits == sorted(fits)
+    kept = [costs.kept for costs in found]
+    assert all(more >= less for less, more in pairwise(kept[fits.index(True) :] if any(fits) else []))
+    seconds = [costs.pass_seconds for costs in found]
+    assert all(more <= less * (1 + 1e-12) for less, more in pairwise(seconds))
 
 
 def test_fewer_features_are_said_where_they_are_what_is_too_much(wide):

@@ -85,13 +85,13 @@ class _OpenStore:
         self._blocks: dict[int, Block] = {}
         self._files: dict[int, tuple[Mapping, Spilled]] = {}
         self._next: dict[int, int] = {}
+        self._in_use: set[int] = set()  # of the passes that go on now
+        self._gone: set[int] = set()  # mapped blocks whose pages were let go
+        self._places = 0  # bytes of them in memory
 
     def block(self, index: int) -> Block:
         if index not in self._blocks:  # two threads may both map it: the maps are equal, and one of them is kept
             self._blocks[index] = self._mapped(index)
-        following = self._files.get(self._next.get(index, -1))
-        if following is not None and not pages.hold(self._size):
-            following[0].prefetch()
         return self._blocks[index]
 
     def _mapped(self, index: int) -> Block:
@@ -99,8 +99,11 @@ class _OpenStore:
         block, mapping = read_block(self.path, entry, self.manifest.n_labels)
         block = placed(self.path / entry.file, block, self.table)
         spilled = Spilled()
-        if not pages.hold(self._size):
-            assert block.positions is not None
+        assert block.positions is not None
+        nbytes = block.positions.nbytes + (0 if block.order is None else block.order.nbytes)
+        if pages.keep_places(self._places + nbytes, self._size):
+            self._places += nbytes
+        else:
             order = None if block.order is None else spilled.moved(block.order)
             block = replace(block, positions=spilled.moved(block.positions), order=order)
         self._files[index] = mapping, spilled
@@ -108,16 +111,39 @@ class _OpenStore:
 
     def expect(self, blocks: Sequence[int]) -> None:
         self._ask_for([self.manifest.blocks[index].file for index in blocks if index not in self._blocks])
+        if not blocks:
+            return
         self._next.update(pairwise(blocks))
+        self._next.pop(blocks[-1], None)
+        self._in_use.add(blocks[0])
+        for index in blocks[:2]:
+            self._prefetch(index)
 
     def release(self, index: int) -> None:
-        if not pages.hold(self._size):
+        """The next block is in use now; of the one after it the pages are asked for."""
+        self._in_use.discard(index)
+        following = self._next.get(index)
+        if following is not None:
+            self._in_use.add(following)
+        if pages.are_too_many(sum(self.manifest.blocks[i].size for i in tuple(self._in_use))):
             for file in self._files.get(index, ()):
                 file.release()
+            self._gone.add(index)
+        if following in self._next:
+            self._prefetch(self._next[following])
+
+    def _prefetch(self, index: int) -> None:
+        if index in self._gone:
+            self._gone.discard(index)
+            for file in self._files.get(index, ()):
+                file.prefetch()
 
     def forget(self) -> None:
         self._blocks.clear()
         self._files.clear()
+        self._in_use.clear()
+        self._gone.clear()
+        self._places = 0
 
     def _ask_for(self, files: Sequence[str]) -> None:
         if self._original is not None:

@@ -1,16 +1,20 @@
 """How much of its mapped files a process keeps in memory.
 
-    a store up to half of the limit      stays mapped as it was read
-    a larger one                         the pages of a block are let go after its use, and those of the next one asked
-                                         for before it; what is made of a block is kept in a file that is mapped, too
+    pages of a block       stay after its use while what the process has in memory, and the blocks in use, are at most
+                           5/8 of the limit; beyond that they are let go, and asked for again one block ahead
+    places of its columns  are made in memory; at most (limit/2 − the store)/2 bytes of them stay there, and the others
+                           lie in a file that is mapped, too
 
-Pages that were let go stay in the system's page cache while there is room there, and come back at the price of a page
-fault. Nothing that is computed depends on any of this. Without a limit (the default) all pages stay.
+So of a store that does not fit, as much stays as there is room for, and a larger limit never leaves less room for the
+rest: what cannot be let go grows by at most half of what the limit grows by (places by a quarter, what a fit remembers
+by a quarter). Pages that were let go stay in the system's page cache while there is room there, and come back at the
+price of a page fault. Nothing that is computed depends on any of this. Without a limit (the default) all stays.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import tempfile
 from contextlib import suppress
@@ -22,16 +26,21 @@ from numpy.typing import NDArray
 
 from blockdot.blocks import memo
 
-# The shares of the limit that mapped pages and remembered arrays may take; the rest is for vectors and the program.
-_MAPPED, _REMEMBERED = 2, 4
+# The share of the limit at which pages are let go: Dask takes measures from 0.7 on. And of what is remembered.
+_FULL, _REMEMBERED = 5 / 8, 4
 
 # mallopt's numbers, and the sizes that glibc goes up to by itself.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = (-3, 32 << 20), (-1, 64 << 20)
 
 
-def stay(nbytes: int, limit: int | None) -> bool:
-    """Whether so many bytes of files may stay in the memory of a process with that limit."""
-    return limit is None or nbytes <= limit // _MAPPED
+def full(limit: int | None) -> float:
+    """Bytes from which on a process with that limit lets pages go."""
+    return math.inf if limit is None else _FULL * limit
+
+
+def places(limit: int | None, store: int) -> float:
+    """Bytes of places that may stay in the memory of a process with that limit, beside a store of that size."""
+    return math.inf if limit is None else max(limit // 2 - store, 0) // 2
 
 
 def remembered(limit: int | None) -> int:
@@ -50,12 +59,24 @@ class Pages:
         self.limit = limit
         memo.allow(remembered(limit))
 
-    def hold(self, nbytes: int) -> bool:
-        """Whether so many bytes of files may stay in memory."""
-        return stay(nbytes, self.limit)
+    def are_too_many(self, in_use: int) -> bool:
+        """Whether a block that is not needed now should be let go, for the sake of blocks of so many bytes that are."""
+        return self.limit is not None and resident() + in_use > full(self.limit)
+
+    def keep_places(self, nbytes: int, store: int) -> bool:
+        """Whether so many bytes of places may stay in memory, beside a store of that size."""
+        return nbytes <= places(self.limit, store)
 
 
 pages = Pages()
+
+
+def resident() -> float:
+    """Bytes of this process that are in memory, mapped pages too; infinitely many where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return math.inf
 
 
 def reuse_freed_memory() -> None:
@@ -111,3 +132,8 @@ class Spilled:
         """Let their pages go."""
         for mapped in self._maps:
             mapped.madvise(mmap.MADV_DONTNEED)
+
+    def prefetch(self) -> None:
+        """Have the system read their pages, while this process does something else."""
+        for mapped in self._maps:
+            mapped.madvise(mmap.MADV_WILLNEED)

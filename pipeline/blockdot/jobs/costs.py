@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from blockdot.blocks.layout import DENSE_FROM, Layout
-from blockdot.blocks.pages import remembered, stay
+from blockdot.blocks.pages import full, places, remembered
 from blockdot.blocks.tree import Span, roots, spans
 
 # Resident bytes of a process that has the libraries loaded and has fitted a few rows (python -m benchmarks.plan).
@@ -238,30 +238,48 @@ class Costs:
     # ---- memory
 
     @property
-    def holds(self) -> bool:
-        """Whether the pages of the store stay (pages.py)."""
-        return stay(self.shape.nbytes, self.crew.limit)
+    def mapped(self) -> int:
+        """Bytes of the blocks of the process that has most."""
+        return int(self.shape.nbytes * self.share)
+
+    @cached_property
+    def kept(self) -> int:
+        """Of those, how many stay in its memory between passes (pages.py): as many as there is room for."""
+        room = full(self.crew.limit) - self._places - sum(self._beside_blocks.values())
+        return int(max(min(self.mapped, room), 0))
 
     def holdings(self) -> list[Holding]:
         """The most that a worker and the driver hold; one process where the workers are its threads."""
-        worker, driver = self._worker(), self._driver()
-        program = {"program": PROGRAM, "table of features": 48 * self.shape.features}
-        if self.crew.is_one_process:
-            both = {key: worker.get(key, 0) + driver.get(key, 0) for key in (*worker, *driver)}
-            return [Holding("process", program | both, self.crew.limit)]
-        return [
-            Holding("worker", program | worker, self.crew.limit),
-            Holding("driver", program | driver, self.crew.driver_limit),
-        ]
+        crew = self.crew
+        in_use = min(self.mapped, 2 * crew.threads * self._one_block)
+        worker = self._beside_blocks | {"blocks": self._places + max(self.kept, in_use)}
+        if crew.is_one_process:
+            return [Holding("process", worker, crew.limit)]
+        driver = self._program | self._driver()
+        return [Holding("worker", worker, crew.limit), Holding("driver", driver, crew.driver_limit)]
+
+    @property
+    def _program(self) -> dict[str, int]:
+        return {"program": PROGRAM, "table of features": 48 * self.shape.features}
+
+    @cached_property
+    def _beside_blocks(self) -> dict[str, int]:
+        """What a process holds that works on blocks, without them."""
+        worker, driver = self._worker(), self._driver() if self.crew.is_one_process else {}
+        return self._program | {key: worker.get(key, 0) + driver.get(key, 0) for key in (*worker, *driver)}
+
+    @property
+    def _places(self) -> int:
+        """Bytes of the places of the columns that lie in memory and not in a file."""
+        return int(min(16 * self.shape.columns * self.share, places(self.crew.limit, self.shape.nbytes)))
+
+    @property
+    def _one_block(self) -> int:
+        return self.shape.largest + 16 * self.shape.columns // max(self.shape.n_blocks, 1)
 
     def _worker(self) -> dict[str, int]:
         shape, crew, layout = self.shape, self.crew, self.need.layout
         mean_columns = shape.columns / max(shape.n_blocks, 1)
-        places = 16 * int(shape.columns * self.share)
-        if self.holds:
-            mapped = int(shape.nbytes * self.share) + places
-        else:
-            mapped = 2 * crew.threads * (shape.largest + 16 * int(mean_columns))
         rows = int(shape.rows * self.share) * self.need.row()
         per_call = max((len(call) for call in self.calls), default=1)
         levels = per_call.bit_length() + 2  # one of each level of the tree, what is added, and the block's own
@@ -272,7 +290,6 @@ class Costs:
             sums += crew.threads * levels * self.need.matrix(shape.features)
         vectors = 0 if crew.is_one_process else KEPT * self.vector
         return {
-            "blocks": mapped,
             "remembered rows": min(rows, remembered(crew.limit)),
             "vectors": vectors,
             "sums": sums,
@@ -304,11 +321,12 @@ class Costs:
         share_of_machine = 1.0 if crew.wire.is_network else crew.processes
         per_call = max((len(call) for call in self.calls), default=1)
         read = 0.0
-        if not self.holds:
+        if self.kept < self.mapped:
+            gone = 1 - self.kept / self.mapped
             on_machine = shape.nbytes * min(1.0, self.share * share_of_machine)
-            read = rates.fault * compute
+            read = rates.fault * compute * gone
             if on_machine > crew.cache:
-                read = max(read, on_machine / rates.read - compute)
+                read = max(read, gone * on_machine / rates.read - compute)
         added = max(per_call - 1, 0) * 3 * self.sum_bytes(per_call) / rates.add
         added *= len(self.calls) / (busy * crew.processes)
         hops = crew.wire.hops(crew.processes)

@@ -251,7 +251,7 @@ class Plan:
             "solver": costs.need.solver,
             "workers": {
                 "processes": crew.processes, "threads": crew.threads, "memory_limit": crew.limit,
-                "wire": crew.wire.name, "pages_stay": costs.holds,
+                "wire": crew.wire.name, "pages_stay": costs.kept == costs.mapped,
             },
             "memory": {holding.name: holding.parts | {"total": holding.total} for holding in costs.holdings()},
             "fits": not over(costs),
@@ -301,7 +301,7 @@ def _with_store(plan: Plan, costs: Costs) -> list[str]:
         f"solver    {costs.need.solver}, parameters of {in_bytes(costs.vector)}",
         f"workers   {crew.processes} x {crew.threads} threads, by {crew.wire.name}; memory limit "
         + ("none" if crew.limit is None else in_bytes(crew.limit)),
-        f"pages     {'stay mapped' if costs.holds else 'of a block are let go after its use'}",
+        "pages     " + _pages(costs),
         "",
         "memory    at most",
     ]
@@ -319,6 +319,14 @@ def _with_store(plan: Plan, costs: Costs) -> list[str]:
         "a pass    " + " ".join(f"{in_seconds(found.pass_seconds):>9}" for _, found in plan.ladder()),
     ]
     return lines + (["", *refusal(costs).splitlines()] if over(costs) else [])
+
+
+def _pages(costs: Costs) -> str:
+    if costs.kept == costs.mapped:
+        return "stay mapped"
+    if costs.kept:
+        return f"{in_bytes(costs.kept)} stay mapped; those of the other blocks are let go after their use"
+    return "of a block are let go after its use"
 
 
 def planned(job: Job, store: Path | None) -> Plan:

@@ -28,7 +28,7 @@ soak: $(VENV)/ready
 FUZZ ?= 100
 fuzz: $(VENV)/ready
 	BLOCKDOT_FUZZ=$(FUZZ) NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(VENV)/fuzz \
-	  $(BIN)/python -m pytest tests/faults/test_fuzz.py tests/faults/test_hostile_arrays.py tests/faults/test_hostile_files.py
+	  $(BIN)/python -m pytest tests/faults/test_fuzz.py tests/faults/test_hostile_*.py
 
 bench: .venv-bench/ready
 	.venv-bench/bin/python -m benchmarks

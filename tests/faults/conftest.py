@@ -1,11 +1,10 @@
-"""The command line in processes of its own, raw files and job specs for it, and how many examples Hypothesis tries."""
+"""The command line in processes of its own, job specs for it, and how many examples Hypothesis tries."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -44,22 +43,6 @@ def blockdot():
         )
 
     return run
-
-
-@pytest.fixture
-def svmlight_file(tmp_path):
-    """600 rows of 30 features, two classes."""
-    rng = np.random.default_rng(0)
-    w = rng.normal(size=30)
-    lines = []
-    for _ in range(600):
-        columns = np.sort(rng.choice(30, size=5, replace=False))
-        values = rng.normal(size=5).round(3)
-        label = 1 if values @ w[columns] + rng.normal() > 0 else -1
-        lines.append(f"{label:+d} " + " ".join(f"{c + 1}:{v:g}" for c, v in zip(columns, values, strict=True)))
-    path = tmp_path / "train.svm"
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 @pytest.fixture

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from forged_stores import put_file
 
 import blockdot as bd
 from blockdot.blocks import opened
 from blockdot.blocks.dataset import Dataset
-from blockdot.blocks.manifest import MANIFEST, FileEntry, Manifest, checksum
+from blockdot.blocks.manifest import MANIFEST, checksum
 from blockdot.blocks.store import verify_store
 from blockdot.blocks.threads import ThreadPool
 from blockdot.errors import BlockdotError, DataError, SpecError, StoreError
@@ -206,10 +207,7 @@ def store(data: bytes, folder: Path) -> None:
         if _json(bad) == _json(good):
             return
     elif agree:
-        _reseal(path, lambda stated: [
-            entry.update(FileEntry.of(file, bad).model_dump())
-            for entry in (stated["table"], *stated["blocks"]) if entry["file"] == file
-        ])  # fmt: skip
+        put_file(path, file, bad)
     elif bad == good:
         return
     try:
@@ -227,13 +225,6 @@ def _json(content: bytes) -> object:
         return json.loads(content)
     except (ValueError, RecursionError):
         return None
-
-
-def _reseal(path: Path, change: Callable[[Any], object]) -> None:
-    stated = json.loads((path / MANIFEST).read_bytes())
-    change(stated)
-    stated.pop("digest", None)
-    (path / MANIFEST).write_bytes(Manifest.model_validate(stated).sealed().to_json())
 
 
 # ---- JSON: any part of a document replaced by something else

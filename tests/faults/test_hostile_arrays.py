@@ -6,6 +6,7 @@ scipy checks a matrix when it is made; here its parts are changed afterwards, as
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from forged_stores import put
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,14 +46,6 @@ def spoilt(format, **parts):
     for name, change in parts.items():
         setattr(X, name, change(getattr(X, name).copy()))
     return X
-
-
-def put(place, value):
-    def change(array):
-        array[place] = value
-        return array
-
-    return change
 
 
 def cut(array):

@@ -1,18 +1,16 @@
 """Who may join a cluster and listen to it: TLS with certificates made here, on real processes; plain TCP refused."""
 
 import hashlib
-import json
 import stat
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
-from dask_processes import those_at_work
+from dask_processes import address_of, scheduler, those_at_work, waited_for, worker
 
 from blockdot.errors import ExecutionError, SpecError, StoreError
 from blockdot.jobs import authority, wire
@@ -44,51 +42,6 @@ def others(tmp_path_factory):
 def options(certificates, role):
     certificate, key = certificates.pair(role)
     return ["--tls-ca-file", certificates.authority, "--tls-cert", certificate, "--tls-key", key]
-
-
-@contextmanager
-def started(log, *command):
-    """A Dask process from the command line, ended when the block ends."""
-    with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "-m", *map(str, command)], stdout=output, stderr=output)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(30)
-
-
-def scheduler(folder, *more, host="tls://127.0.0.1"):
-    """`dask scheduler` on a free port of 127.0.0.1."""
-    files = ["--scheduler-file", folder / "scheduler.json"]
-    where = ["--host", host, "--port", "0", "--dashboard-address", "127.0.0.1:0"]
-    return started(folder / "scheduler.log", "distributed.cli.dask_scheduler", *where, *files, *more)
-
-
-def worker(folder, name, address, *more, host="127.0.0.1"):
-    """`dask worker`, in a process of its own."""
-    where = ["--host", host, "--dashboard-address", "127.0.0.1:0", "--local-directory", folder]
-    alone = ["--nthreads", "1", "--no-nanny", "--name", name]
-    return started(folder / f"{name}.log", "distributed.cli.dask_worker", address, *where, *alone, *more)
-
-
-def address_of(folder):
-    return json.loads(waited_for(folder / "scheduler.json"))["address"]
-
-
-def waited_for(path, words="", after=0):
-    """The text of a file, as soon as ``words`` are in what follows the first ``after`` characters."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        text = path.read_text()[after:] if path.exists() else ""
-        if words in text and (words or text.endswith("}")):
-            return text
-        time.sleep(0.1)
-    raise AssertionError(f"{words!r} is not in {path}: {path.read_text() if path.exists() else 'no such file'}")
 
 
 @pytest.fixture(scope="module")

@@ -58,9 +58,8 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """The blocks of ``source``, seen in another way."""
+class _OverSource:
+    """What has the blocks of a source."""
 
     source: Source
 
@@ -70,7 +69,15 @@ class View:
 
     @property
     def n_features(self) -> int:
+        """k, the number of features that occur; parameter vectors have ``layout.size(k)`` numbers."""
         return self.source.n_features
+
+
+@dataclass(frozen=True, eq=False)
+class View(_OverSource):
+    """The blocks of ``source``, seen in another way."""
+
+    source: Source
 
     def expect(self, blocks: Sequence[int]) -> None:
         """These blocks are about to be asked for, in this order."""
@@ -94,7 +101,15 @@ class Pass(Protocol[S_co]):
     def __call__(self, block: Block, /, *vectors: Any, **_: Any) -> S_co: ...  # as many vectors as it wants
 
 
-class Blocks:
+class RowPass:
+    """A pass over what belongs to the rows alone: it takes no vector over the features."""
+
+    @property
+    def layout(self) -> Layout:
+        return Layout()
+
+
+class Blocks(_OverSource):
     """The blocks of ``source``, worked on by ``pool``."""
 
     def __init__(self, source: Source, pool: Pool) -> None:
@@ -109,15 +124,6 @@ class Blocks:
     def __exit__(self, *_: object) -> None:
         """Forget what this process remembered; a worker forgets when later fits need the room."""
         forget(self._fit)
-
-    @property
-    def n_blocks(self) -> int:
-        return self.source.n_blocks
-
-    @property
-    def n_features(self) -> int:
-        """k, the number of features that occur; parameter vectors have ``layout.size(k)`` numbers."""
-        return self.source.n_features
 
     def sum(self, task: Pass[S], *vectors: Floats, each: Sequence[Any] | None = None) -> S:
         """Add ``task``'s results over all blocks: the same bits for any pool and any number of workers."""

@@ -9,14 +9,14 @@ exposure, with exposures for weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.layout import Layout
-from blockdot.blocks.sums import Blocks
+from blockdot.blocks.sums import Blocks, RowPass
 from blockdot.models.null_model import null_parameters
 from blockdot.models.targets import Tally
 from blockdot.objective.objective import Objective
@@ -54,12 +54,11 @@ class DeviancePass:
 
 
 @dataclass(frozen=True)
-class NullDeviancePass:
+class NullDeviancePass(RowPass):
     """The deviance of one mean for all rows."""
 
     loss: Any
     mean: float
-    layout: Layout = field(default_factory=Layout)
 
     def __call__(self, block: Block) -> DevianceSum:
         y = targets(block)

@@ -7,12 +7,13 @@ each by one pass for all models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.layout import Layout
+from blockdot.blocks.sums import RowPass
 from blockdot.models.folds import Folds, fold_weights
 from blockdot.objective.columns import Columns
 from blockdot.objective.passes import raw, targets
@@ -31,7 +32,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class FoldWeights:
+class FoldWeights(RowPass):
     """(C, M) Σ s of the rows that each model is fitted to, of each of ``n_classes`` classes.
 
     C = 1 where there are no classes, and 2 L for rows with any number of L labels: those with each of the labels, then
@@ -40,7 +41,6 @@ class FoldWeights:
 
     folds: Folds
     n_classes: int = 0
-    layout: Layout = field(default_factory=Layout)
 
     def __call__(self, block: Block) -> Sums:
         s = fold_weights(block, self.folds)

@@ -12,7 +12,7 @@ so the folds do not depend on blocks or workers:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.identity import splitmix
-from blockdot.blocks.layout import Layout
-from blockdot.blocks.sums import Blocks, View
+from blockdot.blocks.sums import Blocks, RowPass, View
 from blockdot.errors import DataError, SpecError
 from blockdot.vectors import Vector
 
@@ -132,9 +131,7 @@ class _Run(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Order:
-    layout: Layout = field(default_factory=Layout)
-
+class _Order(RowPass):
     def __call__(self, block: Block) -> _Run:
         ids = row_ids(block)
         return _Run(len(ids), int(ids[0]), int(ids[-1]), bool(np.all(np.diff(ids) > 0)))

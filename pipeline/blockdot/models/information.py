@@ -10,7 +10,7 @@ the features in the order of the table, then the intercept (if there is one). Wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.layout import Layout
+from blockdot.blocks.sums import RowPass
 from blockdot.models.likelihood import Likelihood, pairs
 from blockdot.objective.passes import MatrixPartial, raw, targets, weights
 from blockdot.objective.predictors import Linear
@@ -194,10 +195,8 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class FindGroups:
+class FindGroups(RowPass):
     """The groups of one block; none where rows have no groups."""
-
-    layout: Layout = field(default_factory=Layout)
 
     def __call__(self, block: Block) -> Groups:
         return Groups(np.zeros(0, np.int64) if block.group is None else np.unique(block.group))

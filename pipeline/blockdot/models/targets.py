@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
-from blockdot.blocks.layout import Layout
-from blockdot.blocks.sums import Blocks, View
+from blockdot.blocks.sums import Blocks, RowPass, View
 from blockdot.errors import DataError, SpecError
 from blockdot.ingest.rows import LINE_BITS
 from blockdot.models.kinds import kind_of
@@ -93,12 +92,11 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class TallyPass:
+class TallyPass(RowPass):
     """A block's tally, for a loss, and so many classes (0 for a regression)."""
 
     loss: Loss
     n_classes: int
-    layout: Layout = field(default_factory=Layout)
 
     def __call__(self, block: Block) -> Tally:
         y = targets(block)

@@ -25,7 +25,7 @@ a key remembers nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.layout import FeatureSum, Layout
+from blockdot.blocks.sums import RowPass
 from blockdot.errors import DataError, SpecError
 from blockdot.objective.losses import Loss, Weights
 from blockdot.objective.predictors import Predictor
@@ -259,21 +260,18 @@ class SampledRows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CountRows:
+class CountRows(RowPass):
     """The number of rows of each block."""
-
-    layout: Layout = field(default_factory=Layout)
 
     def __call__(self, block: Block) -> int:
         return block.n_rows
 
 
 @dataclass(frozen=True)
-class TakeRows:
+class TakeRows(RowPass):
     """About ``share`` of the rows of a block: those whose fractional part of i φ is below it, evenly spread."""
 
     share: float
-    layout: Layout = field(default_factory=Layout)
 
     def __call__(self, block: Block) -> tuple[SampledRows, ...]:
         spread = (np.arange(block.n_rows) * _GOLDEN) % 1.0

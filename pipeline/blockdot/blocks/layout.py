@@ -52,10 +52,12 @@ class Layout:
     def gather(self, w: Floats, block: Block) -> Floats:
         """The block's own parameters, in the same layout over the block's columns."""
         rows, tail = self.split(w)
+        if len(rows) < block.n_features:
+            raise IndexError(f"the vector has {len(rows)} features, the places of the block go to {block.n_features}")
         own = np.empty(len(block.places) * self.width + self.tail, w.dtype)
         own_rows, own_tail = self.split(own)
-        # one copy and no buffer: several times as fast as rows[places]; the places were found in the table, so none is
-        # clipped
+        # one copy and no buffer: several times as fast as rows[places]; the places were found in the table, and the
+        # vector has them all, so none is clipped
         np.take(rows, block.places, axis=0, out=own_rows, mode="clip")
         own_tail[:] = tail
         return own

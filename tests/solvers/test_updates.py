@@ -136,6 +136,34 @@ def test_ftrl_goes_on_from_where_it_is_started():
     np.testing.assert_allclose(u, 0.0, atol=1e-15)
 
 
+def test_ftrl_with_a_penalty_a_step_is_the_leader_of_all_steps():
+    """Its w minimises Σ g·w + t α (ρ|w| + (1−ρ)/2 w²) + β/2η w² + ½ Σ σₛ (w − wₛ)², σₛ = (√nₛ − √nₛ₋₁)/η."""
+    rule, g = FTRL(0.2, 0.5, alpha=0.15, l1_ratio=0.4), GRADIENTS[:, 0]
+    path = np.concatenate([[0.0], run(rule)[0][:, 0]])
+    sigma = np.diff(np.sqrt(np.concatenate([[0.0], np.cumsum(g**2)]))) / 0.2
+    grid = np.linspace(-2.0, 2.0, 400_001)
+    for t in (1, 7, STEPS):
+        total = grid * g[:t].sum() + t * 0.15 * (0.4 * np.abs(grid) + 0.3 * grid**2) + 0.5 / 0.4 * grid**2
+        total += 0.5 * sigma[:t].sum() * grid**2 - grid * np.sum(sigma[:t] * path[:t])
+        assert path[t] == pytest.approx(grid[np.argmin(total)], abs=2e-5)
+
+
+def test_a_growing_penalty_reaches_what_was_not_touched_at_the_end():
+    rule = FTRL(0.2, 0.5, alpha=0.15, l1_ratio=0.4)
+    gradients, touched = sparse_gradients()
+    path, _ = run(rule, gradients, np.zeros(SIZE))
+    w, slots = np.zeros(SIZE), [np.zeros(SIZE), np.zeros(SIZE)]
+    for t, (g, own) in enumerate(zip(gradients, touched, strict=True), 1):
+        u, after = rule.update(g[own], tuple(slot[own] for slot in slots), At(w[own], t))
+        w[own] += u
+        for slot, now in zip(slots, after, strict=True):
+            slot[own] = now
+    assert not np.array_equal(w, path[-1])
+    late = rule.result(tuple(slots), At(w, STEPS))
+    assert np.array_equal(late == 0.0, path[-1] == 0.0)
+    np.testing.assert_allclose(late, path[-1], atol=0.1)
+
+
 def test_what_is_not_penalised_is_that_of_no_penalty():
     p = np.array([1.0, 0.0] * (SIZE // 2))
     for make in (lambda a: FTRL(0.2, 0.5, a, a), lambda a: adagrad(0.1, alpha=a), lambda a: adamw(0.1, alpha=a)):
@@ -160,7 +188,7 @@ def test_the_average_is_the_mean_of_the_path(after):
     rule = chain(sgd(InverseScaling(0.3)), Average(after))
     path, slots = run(rule, w=np.ones(SIZE))
     expected = path[after:].mean(axis=0) if after < STEPS else path[-1]
-    np.testing.assert_allclose(rule.result(path[-1], slots, STEPS), expected, rtol=1e-12)
+    np.testing.assert_allclose(rule.result(slots, At(path[-1], STEPS)), expected, rtol=1e-12)
 
 
 # ---- lazy steps
@@ -175,7 +203,7 @@ def lazily(rule, gradients, touched, **more):
         w[own] += u
         for slot, now in zip(slots, after, strict=True):
             slot[own] = now
-    return rule.result(w, tuple(slots), len(gradients))
+    return rule.result(tuple(slots), At(w, len(gradients), **more))
 
 
 def sparse_gradients(share=0.3, steps=STEPS, size=SIZE, seed=1):
@@ -199,7 +227,7 @@ def test_lazy_is_dense_where_a_gradient_of_0_does_nothing(name):
     rule = NOTHING_TO_BE_LAZY_ABOUT[name]
     gradients, touched = sparse_gradients()
     path, slots = run(rule, gradients, np.full(SIZE, 0.1))
-    dense = rule.result(path[-1], slots, STEPS)
+    dense = rule.result(slots, At(path[-1], STEPS))
     np.testing.assert_allclose(lazily(rule, gradients, touched), dense, rtol=1e-12, atol=1e-15)
 
 

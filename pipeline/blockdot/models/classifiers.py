@@ -19,14 +19,14 @@ from sklearn.utils.validation import column_or_1d
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.errors import SpecError
-from blockdot.models.estimator import LinearModel, OnePenalty, Rows
+from blockdot.models.estimator import Estimator, OnePenalty, Rows
 from blockdot.models.kinds import Option
 from blockdot.models.recipe import Recipe
 from blockdot.models.targets import ClassWeight
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Classifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
+class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """What the classifiers share.
 
     Parameters

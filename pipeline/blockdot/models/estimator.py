@@ -1,4 +1,4 @@
-"""What the linear estimators share: scikit-learn's manners around one recipe.
+"""What the estimators share: scikit-learn's manners around one recipe.
 
     minimise  (1/S) Σ s ℓ(y, x·w + b + o) + α [ ρ Σ p|w| + (1−ρ)/2 Σ p w² ],     b not penalised
 
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,7 +21,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from blockdot.blocks.dataset import Dataset
@@ -43,36 +44,17 @@ Rows = Dataset | Matrix
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LinearModel(BaseEstimator):  # type: ignore[misc]
-    """The parameters of every linear estimator.
+class Estimator(BaseEstimator):  # type: ignore[misc]
+    """What all estimators share.
 
     Parameters
     ----------
-    l1_ratio : float
-        ρ in [0, 1]: 0 is L2 (ridge), 1 is L1 (lasso), between them the elastic net.
-    penalty_weights : array (n_features,) or None
-        p, a factor of each feature's penalty; 0 leaves a feature unpenalised.
-    lower, upper : float, array (n_features,) or None
-        Bounds of the coefficients; ``lower=0`` is non-negativity.
-    groups : array (n_features,) of int or None
-        Which group a feature belongs to: a group lasso, α [ρ Σ_G √|G| ‖w_G‖ + (1−ρ)/2 ‖w‖²].
     fit_intercept : bool
         Whether there is a b.
-    standardize : bool
-        Whether the penalty sees features scaled to standard deviation 1. Sparse data stay sparse, and the coefficients
-        are those of the data as they are.
-    solver : str
-        "auto" chooses by the penalty and the data, and logs what and why; or "newton-cg", "newton-cholesky", "lbfgs",
-        "gradient-descent" for smooth penalties, "proximal-newton", "owl-qn", "proximal-gradient" for all.
-    tol : float
-        Stop when the norm of the gradient (of its least subgradient) is below ``tol`` times its norm at the start.
-    max_iter : int
-        Most iterations, of each of the easier problems that lead to one with an L1 penalty or a kink in its loss; a fit
-        that ends there warns.
     warm_start : bool
         Whether ``fit`` starts from the last fit.
-    random_state : None
-        Nothing in these solvers is random; it is there for code that sets it.
+    random_state : int, RandomState or None
+        A seed, for what is random in a solver; None is 0: results depend on the data and the parameters alone.
     n_jobs : int or None
         Threads; None and −1 mean all cores that this process may use. The result has the same bits for any number.
     client : distributed.Client or None
@@ -84,16 +66,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         Called with the solver's state after each iteration; one that returns True stops the fit.
     """
 
-    l1_ratio: float = 0.0
-    penalty_weights: ArrayLike | None = None
-    lower: ArrayLike | None = None
-    upper: ArrayLike | None = None
-    groups: ArrayLike | None = None
     fit_intercept: bool = True
-    standardize: bool = False
-    solver: str = "auto"
-    tol: float = 1e-6
-    max_iter: int = 100
     warm_start: bool = False
     random_state: Any = None
     n_jobs: int | None = None
@@ -113,20 +86,13 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
 
     def _recipe(self) -> Recipe:
         loss, options = self._loss()
-        return Recipe(
-            loss,
-            options,
-            l1_ratio=self.l1_ratio,
-            penalty_weights=self.penalty_weights,
-            lower=self.lower,
-            upper=self.upper,
-            groups=self.groups,
-            fit_intercept=self.fit_intercept,
-            standardize=self.standardize,
-            solver=self.solver,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        )
+        return Recipe(loss, options, fit_intercept=self.fit_intercept, random_state=self._seed())
+
+    def _seed(self) -> int:
+        """The seed that ``random_state`` says."""
+        if self.random_state is None or isinstance(self.random_state, Integral):
+            return int(self.random_state or 0)
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
     def fit(
         self,
@@ -156,13 +122,17 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             result = self._fitted(data, recipe, pool, journal)
             self.n_features_in_ = data.n_features
         self.n_iter_ = result.iterations
-        if not result.converged:
+        if self._fell_short(result):
             warnings.warn(f"{type(self).__name__}: {result.message}", ConvergenceWarning, stacklevel=2)
         return self
 
     def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool, journal: Journal) -> Result[Any]:
         """Set ``model_``, and say how its fit ended."""
         raise NotImplementedError
+
+    def _fell_short(self, result: Result[Any]) -> bool:
+        """Whether the fit ended before it was done."""
+        return not result.converged
 
     @property
     def coef_(self) -> Any:
@@ -224,7 +194,14 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
 
     @contextmanager
     def _training_data(
-        self, X: Rows, y: ArrayLike | None, sample_weight: ArrayLike | None, offset: ArrayLike | None, pool: Pool
+        self,
+        X: Rows,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        offset: ArrayLike | None,
+        pool: Pool,
+        *,
+        reset: bool = True,
     ) -> Iterator[Dataset]:
         if isinstance(X, Dataset):
             if not (y is None and sample_weight is None and offset is None):
@@ -238,7 +215,7 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
             raise SpecError(
                 f"{X!r} is a path; make a Dataset of it first: bd.ingest(path, out=...), or bd.Dataset.open"
             )
-        with taken_in(self, pool, X, y, sample_weight, offset) as data:
+        with taken_in(self, pool, X, y, sample_weight, offset, reset=reset) as data:
             yield data
 
     def _numbered(self, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -270,6 +247,58 @@ class LinearModel(BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LinearModel(Estimator):
+    """The parameters of every linear model that is fitted by minimising.
+
+    Parameters
+    ----------
+    l1_ratio : float
+        ρ in [0, 1]: 0 is L2 (ridge), 1 is L1 (lasso), between them the elastic net.
+    penalty_weights : array (n_features,) or None
+        p, a factor of each feature's penalty; 0 leaves a feature unpenalised.
+    lower, upper : float, array (n_features,) or None
+        Bounds of the coefficients; ``lower=0`` is non-negativity.
+    groups : array (n_features,) of int or None
+        Which group a feature belongs to: a group lasso, α [ρ Σ_G √|G| ‖w_G‖ + (1−ρ)/2 ‖w‖²].
+    standardize : bool
+        Whether the penalty sees features scaled to standard deviation 1. Sparse data stay sparse, and the coefficients
+        are those of the data as they are.
+    solver : str
+        "auto" chooses by the penalty and the data, and logs what and why; or "newton-cg", "newton-cholesky", "lbfgs",
+        "gradient-descent" for smooth penalties, "proximal-newton", "owl-qn", "proximal-gradient" for all.
+    tol : float
+        Stop when the norm of the gradient (of its least subgradient) is below ``tol`` times its norm at the start.
+    max_iter : int
+        Most iterations, of each of the easier problems that lead to one with an L1 penalty or a kink in its loss; a fit
+        that ends there warns.
+    """
+
+    l1_ratio: float = 0.0
+    penalty_weights: ArrayLike | None = None
+    lower: ArrayLike | None = None
+    upper: ArrayLike | None = None
+    groups: ArrayLike | None = None
+    standardize: bool = False
+    solver: str = "auto"
+    tol: float = 1e-6
+    max_iter: int = 100
+
+    def _recipe(self) -> Recipe:
+        return replace(
+            super()._recipe(),
+            l1_ratio=self.l1_ratio,
+            penalty_weights=self.penalty_weights,
+            lower=self.lower,
+            upper=self.upper,
+            groups=self.groups,
+            standardize=self.standardize,
+            solver=self.solver,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -27,7 +27,7 @@ from blockdot.models.journal import Callback, Journal
 from blockdot.models.kinds import kind_of, make_loss
 from blockdot.models.model import Fit, Model, ModelInfo
 from blockdot.models.null_model import by_means, null_parameters
-from blockdot.models.recipe import AnySolver, Recipe
+from blockdot.models.recipe import ONLINE, AnySolver, Recipe
 from blockdot.models.targets import Tally, class_factors, class_labels, smoothed, tally
 from blockdot.objective.losses import Loss, Squared
 from blockdot.objective.network import Network
@@ -66,6 +66,10 @@ def fit(
 
     Raises DataError for rows without targets, targets that the loss cannot take, and one class only.
     """
+    if recipe.solver == ONLINE:
+        from blockdot.models.knowledge import fit_online  # which begins as every fit does: with what is below
+
+        return fit_online(data, recipe, pool, start=start, journal=journal, callbacks=callbacks)[:2]
     journal = journal or Journal()
     journal.begin(data, recipe=recipe, start=start and (start.ids, start.coef, start.tail))
     with settled(data, recipe, pool) as (blocks, case):
@@ -99,7 +103,7 @@ def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks,
         raise DataError(f"{data.path or 'this data set'} has {data.n_rows} rows and no targets to learn from")
     recipe, labels = by_classes(recipe, data)
     loss = make_loss(recipe.loss, recipe.options)
-    with _encoded(data, recipe, labels, pool).on(pool) as blocks:
+    with encoded(data, recipe, labels, pool).on(pool) as blocks:
         found = tally(data, blocks, loss, 0 if labels is None else len(labels))
         with smoothed(blocks, found) as finite:
             constant = None
@@ -122,7 +126,8 @@ def by_classes(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...]
     return recipe, labels
 
 
-def _encoded(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, pool: Pool) -> Dataset:
+def encoded(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, pool: Pool) -> Dataset:
+    """The data with y as the loss has it, and the classes weighed."""
     if labels is None:
         return data
     if data.n_labels is not None:
@@ -132,10 +137,10 @@ def _encoded(data: Dataset, recipe: Recipe, labels: tuple[float, ...] | None, po
                 "weights; leave it out, or weigh the rows by sample_weight"
             )
         return data
-    encoded = data.encoded(labels)
+    plain = data.encoded(labels)
     if recipe.class_weight is None:
-        return encoded
-    with encoded.on(pool) as blocks:
+        return plain
+    with plain.on(pool) as blocks:
         weight = tally(data, blocks, Squared(), len(labels)).classes
     names = labels if data.classes is None else data.classes
     return data.encoded(labels, class_factors(recipe.class_weight, labels, names, weight))

@@ -30,14 +30,19 @@ _FEATURES = ("n_features_in_", "feature_names_in_")
 
 
 @contextmanager
-def taken_in(estimator: Any, pool: Pool, X: Any, y: Any, sample_weight: Any, offset: Any) -> Iterator[Dataset]:
-    """The rows as a data set, until the end of the fit. The estimator learns its features and classes from them."""
+def taken_in(
+    estimator: Any, pool: Pool, X: Any, y: Any, sample_weight: Any, offset: Any, *, reset: bool = True
+) -> Iterator[Dataset]:
+    """The rows as a data set, until the end of the fit. The estimator learns its classes from them, and its features.
+
+    Without ``reset`` it knows its features already, and the rows must have them.
+    """
     if is_lazy(X):
         with spooling(pool, estimator.client) as spool:
-            yield _spooled(estimator, spool, LazyRows.of(X, y, sample_weight, offset, client=estimator.client))
+            yield _spooled(estimator, spool, LazyRows.of(X, y, sample_weight, offset, client=estimator.client), reset)
         return
     X, y, sample_weight, offset = gathered(*with_columns(X, y, sample_weight, offset), client=estimator.client)
-    matrix, target = validated(estimator, X, y)
+    matrix, target = validated(estimator, X, y, reset=reset)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, matrix, dtype=np.float64)
     target, names = _encoded(estimator, target)
@@ -66,9 +71,8 @@ def validated(estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool =
 def rows_of(estimator: Any, pool: Pool, X: Any, offset: Any) -> Iterator[Dataset]:
     """The rows of a Dask collection, with the features that the estimator was fitted to, as a data set."""
     rows = LazyRows.of(X, None, None, offset, client=estimator.client)
-    learnt = {name: getattr(estimator, name, None) for name in _FEATURES}
     with spooling(pool, estimator.client) as spool:
-        pieces = spool.pieces(rows, _Door(type(estimator), learnt))
+        pieces = spool.pieces(rows, _Door(type(estimator), _learnt(estimator)))
         held = Columns.checked(sum(piece.n_rows for piece in pieces), offset=rows.held[2])
         yield spool.dataset(pieces, held, [None] * len(pieces), None)
 
@@ -80,14 +84,15 @@ def _encoded(estimator: Any, target: NDArray[Any]) -> tuple[NDArray[Any], tuple[
     return places if numbers is None else numbers[places], names
 
 
-def _spooled(estimator: Any, spool: Spool, rows: LazyRows) -> Dataset:
+def _spooled(estimator: Any, spool: Spool, rows: LazyRows, reset: bool) -> Dataset:
     y, sample_weight, offset = rows.held
     if y is None and rows.slots[0] is None:
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
         )
-    pieces = spool.pieces(rows, _Door(type(estimator)))
-    _learn_features(estimator, pieces[0])
+    pieces = spool.pieces(rows, _Door(type(estimator), None if reset else _learnt(estimator)))
+    if reset:
+        _learn_features(estimator, pieces[0])
     n = sum(piece.n_rows for piece in pieces)
     numbers: list[Floats | None] = [None] * len(pieces)
     if y is not None:
@@ -98,6 +103,10 @@ def _spooled(estimator: Any, spool: Spool, rows: LazyRows) -> Dataset:
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, np.broadcast_to(0.0, (n, 1)), dtype=np.float64)
     return spool.dataset(pieces, Columns.checked(n, y, sample_weight, offset), numbers, names)
+
+
+def _learnt(estimator: Any) -> dict[str, Any]:
+    return {name: getattr(estimator, name, None) for name in _FEATURES}
 
 
 def _learn_features(estimator: Any, piece: Piece) -> None:
@@ -136,7 +145,8 @@ class _Door:
                 setattr(estimator, name, value)
         reset = self.learnt is None
         with _row_named(X, y):
-            matrix, target = (validated(estimator, X, reset=reset), None) if y is None else validated(estimator, X, y)
+            found = validated(estimator, X, *(() if y is None else (y,)), reset=reset)
+        matrix, target = (found, None) if y is None else found
         places, classes = (None, None) if target is None else estimator._numbered(target)
         names = getattr(estimator, "feature_names_in_", None)
         return Entered(matrix, places, sample_weight, offset, classes, None if names is None else tuple(names))

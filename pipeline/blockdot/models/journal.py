@@ -128,7 +128,7 @@ class Journal:
         self._place = 0
         if self._files is None:
             return
-        subject = {"data": _digest(data), **{name: describe(value) for name, value in settings.items()}}
+        subject = {"data": digest_of(data), **{name: describe(value) for name, value in settings.items()}}
         if self._subject:
             if self._subject != subject:
                 raise SpecError("this journal is of another fit: begin with a new one")
@@ -184,6 +184,21 @@ class Journal:
             self._add(part, place, start)
             made.append(part)
         return made
+
+    def advance(self, kind: type[T], start: Callable[[], T], step: Callable[[T], T | None]) -> T:
+        """The next part: the last of the states, a ``kind``, that ``step`` leads to from ``start()``; None is the end.
+
+        A state is kept as that of a minimisation is, and a part that was interrupted goes on from there.
+        """
+        found = self._next(kind)
+        if found is None:
+            kept = self._read(kind, self.progress.state)
+            found = start() if kept is None else kept
+            while (following := step(found)) is not None:
+                found = following
+                self._keep(found)
+            self._add(found)
+        return found
 
     def minimize(
         self,
@@ -265,7 +280,7 @@ class Journal:
             before, kept = self.progress.parts[:place], self.progress.start if start is None else start
             self.progress = Progress((*before, part), kept)
 
-    def _keep(self, state: State) -> None:
+    def _keep(self, state: object) -> None:
         if self._files is None:
             return
         # One assignment, so that whoever looks, after whatever interrupt, sees a state with the parts that led to it.
@@ -274,7 +289,7 @@ class Journal:
             self.save()
 
 
-def _digest(data: Dataset) -> str:
+def digest_of(data: Dataset) -> str:
     """Of a store its digest, of a data set in memory a checksum of all of its arrays."""
     if data.digest is not None:
         return data.digest

@@ -64,8 +64,9 @@ class Fit(BaseModel):
     message: str
     iterations: NonNegativeInt
     value: float
-    relative_grad_norm: float
-    """‖∇F‖ at the end over ‖∇F‖ at 0: what is compared with ``tol``."""
+    """F at the end; of online learning the progressive loss, of each row before it was learnt from."""
+    relative_grad_norm: float | None = None
+    """‖∇F‖ at the end over ‖∇F‖ at 0: what is compared with ``tol``. None for online learning."""
     grad_norm: float | None = None
     gap_bound: float | None = None
     """At most so far is ``value`` from the minimum; None where no bound is known, as without a penalty."""

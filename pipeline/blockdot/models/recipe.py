@@ -15,6 +15,7 @@ from blockdot.blocks.dataset import Dataset
 from blockdot.errors import SpecError
 from blockdot.models.architecture import AnyPredictor, Architecture, predictor_of
 from blockdot.models.kinds import Option, kind_of
+from blockdot.models.learning import Online
 from blockdot.models.targets import ClassWeight
 from blockdot.objective.curvature import FullNewton, GaussNewton
 from blockdot.objective.objective import Objective
@@ -39,7 +40,8 @@ _SHORT_ROWS = 128
 
 SMOOTH = ("newton-cg", "newton-cholesky", "gauss-newton", "lbfgs", "gradient-descent")
 PROXIMAL = ("proximal-newton", "owl-qn", "proximal-gradient")
-SOLVERS = ("auto", *SMOOTH, *PROXIMAL)
+ONLINE = "online"
+SOLVERS = ("auto", *SMOOTH, *PROXIMAL, ONLINE)
 AnySolver = (
     NewtonCG | NewtonCholesky | LBFGS | GradientDescent | Backtracking | ProximalNewton | OWLQN | ProximalGradient
 )
@@ -68,7 +70,9 @@ class Recipe:
     network
         The hidden layers of a network; None for a linear model. It always has intercepts, and is not convex.
     random_state
-        Where the weights of a network begin.
+        A seed: of the weights that a network begins with, and of the order in which rows are learnt from online.
+    online
+        How the solver "online" learns; it takes neither ``tol`` nor ``max_iter``.
     """
 
     loss: str
@@ -91,6 +95,7 @@ class Recipe:
     max_iter: int = 100
     network: Architecture | None = None
     random_state: int = 0
+    online: Online = field(default_factory=Online)
 
     def __post_init__(self) -> None:
         kind_of(self.loss)
@@ -105,6 +110,8 @@ class Recipe:
         if self.multi_class not in ("softmax", "one-vs-rest"):
             raise SpecError(f"multi_class is {self.multi_class!r}; needed 'softmax' or 'one-vs-rest'")
         ElasticNet(self.alpha, self.l1_ratio)  # checks both
+        if self.solver == ONLINE:
+            self._check_online()
         if self.groups is not None and not all(x is None for x in (self.penalty_weights, self.lower, self.upper)):
             raise SpecError("groups (a group lasso) goes without penalty_weights and bounds: leave one of them out")
 
@@ -131,6 +138,18 @@ class Recipe:
             return objective
         return FullNewton(objective) if self.solver == "newton-cg" else GaussNewton(objective)
 
+    def _check_online(self) -> None:
+        self.online.rule(self.alpha, self.l1_ratio, 1, 1)
+        without = {
+            "lower": self.lower is not None,
+            "upper": self.upper is not None,
+            "groups": self.groups is not None,
+            "a penalty of its own": self.penalty is not None,
+            "standardize": self.standardize,
+        }
+        for name in (name for name, is_there in without.items() if is_there):
+            raise SpecError(f"online learning goes without {name}: leave it out, or choose another solver")
+
     @property
     def restrictions(self) -> tuple[str, ...]:
         """What shapes the estimates beside ``alpha`` and ``l1_ratio``, by its name."""
@@ -142,6 +161,7 @@ class Recipe:
             "lower": self.lower,
             "upper": self.upper,
             "class_weight": self.class_weight,
+            "online learning": self.solver if self.solver == ONLINE else None,
         }
         return tuple(name for name, part in parts.items() if part is not None)
 
@@ -171,6 +191,10 @@ class Recipe:
 
     def make_solver(self, objective: Objective, data: Dataset) -> tuple[AnySolver, str]:
         """The solver that the recipe names, or the one that suits the objective and the data, and the reason."""
+        if self.solver == ONLINE:
+            raise SpecError(
+                "online learning minimises nothing to the end: for a path of penalties choose another solver"
+            )
         if self.solver == "auto":
             return _choose(objective, data)
         if self.solver == "newton-cholesky" and objective.term is None and _is_flat(objective):

@@ -21,11 +21,11 @@ from sklearn.utils.validation import _check_sample_weight
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.errors import SpecError
-from blockdot.models.estimator import LinearModel, OnePenalty, Rows
+from blockdot.models.estimator import Estimator, OnePenalty, Rows
 from blockdot.models.kinds import Option
 
 
-class Regressor(RegressorMixin, LinearModel):  # type: ignore[misc]
+class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]
     """What the regressions share.
 
     Attributes

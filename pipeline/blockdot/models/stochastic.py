@@ -158,6 +158,10 @@ class Course:
         p = self.constants[0] if self.constants else 1.0
         return Point(w, self.learner.rule.init(At(w, 1, p)), 0)
 
+    def result(self, point: Point) -> Vector:
+        """The parameters to predict with."""
+        return self.learner.rule.result(point.slots, At(point.w, point.t, *self.constants))
+
     def leg(self, point: Point, epoch: int, cursor: int) -> Leg:
         """From ``point`` on; ``cursor`` is what the leg before gave, 0 at the beginning of an epoch."""
         with np.errstate(over="ignore", invalid="ignore"):  # what diverges is named when it has

@@ -9,7 +9,7 @@
     Adam             m ← β₁ m + (1−β₁) g,  v ← β₂ v + (1−β₂) g²,   m/(1−β₁ⁿ) / (√(v/(1−β₂ⁿ)) + ε)
     Descend          − η(t) g                                                              (schedules.py)
     FTRL             n ← n + g²,  z ← z + g − (√n − √n_before)/η w
-                     w ← 0 where |z| ≤ λ₁ p,  else − (z − sign(z) λ₁ p) / ((β + √n)/η + λ₂ p)
+                     w ← 0 where |z| ≤ λ₁ p,  else − (z − sign(z) λ₁ p) / ((β + √n)/η + λ₂ p),     λᵢ = lᵢ + αᵢ t
     Average          the mean of all w so far, beside them
 
 A rule is settings only, pure, and elementwise but for the norm of ClipNorm. What it remembers are its *slots*: arrays
@@ -18,18 +18,18 @@ in the shape of the parameters. So any part of the parameters can be updated wit
 the number t = 1, 2, … of the step, p ≥ 0, by which a parameter is penalised (0 for an intercept), and q, the share of
 the steps that touch it. What lazy means:
 
-    Clip, ClipNorm, AdaGrad, Descend, FTRL, Average     nothing: where g is 0 the dense rule does nothing either
+    Clip, ClipNorm, AdaGrad, Descend, Average     nothing: where g is 0 the dense rule does nothing either
+    FTRL              nothing, with λ that stay; with λ that grow, w is made anew when it is touched, and in the end
     Decay             a parameter decays when it is touched, by as much more as it is touched rarely: in the mean over
                       the steps by α p w, the gradient of the penalty (Recht et al., NIPS 2011, eq. 3)
     Momentum, Adam    a parameter has steps of its own, those that touch it: m and v rest meanwhile, and n counts them
 
-FTRL's λ₁ and λ₂ penalise the sum of the losses of all steps, λ₁ Σ p|w| + λ₂/2 Σ p w², once, not at each step.
+FTRL's λ₁ and λ₂ penalise the sum of the losses of all steps, λ₁ Σ p|w| + λ₂/2 Σ p w².
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -68,8 +68,8 @@ class Update(Protocol):
         """What is added to w, and the slots after the step."""
         ...
 
-    def result(self, w: Vector, slots: Slots, t: int) -> Vector:
-        """What to predict with after ``t`` steps: w, or what stands for it."""
+    def result(self, slots: Slots, at: At) -> Vector:
+        """What to predict with after step ``at.t``: w, or what stands for it."""
         ...
 
 
@@ -80,9 +80,9 @@ class _Stateless:
         """None."""
         return ()
 
-    def result(self, w: Vector, slots: Slots, t: int) -> Vector:  # noqa: ARG002
+    def result(self, slots: Slots, at: At) -> Vector:  # noqa: ARG002
         """The parameters themselves."""
-        return w
+        return at.w
 
 
 class _Zeros(_Stateless):
@@ -119,14 +119,10 @@ class Chain:
             start = stop
         return g, after
 
-    def result(self, w: Vector, slots: Slots, t: int) -> Vector:
-        """What the parts make of w, one after another."""
-        start = 0
-        for part in self.parts:
-            stop = start + part.slots
-            w = part.result(w, slots[start:stop], t)
-            start = stop
-        return w
+    def result(self, slots: Slots, at: At) -> Vector:
+        """What the last part says, for it is what made w."""
+        last = self.parts[-1]
+        return last.result(slots[len(slots) - last.slots :], at)
 
 
 def chain(*parts: Update) -> Chain:
@@ -262,25 +258,32 @@ class Descend(_Stateless):
 class FTRL:
     """Follow the regularised leader, proximally. McMahan et al., KDD 2013, algorithm 1; slots z, n.
 
-    ``rate`` η and ``beta`` β are the paper's α and β; ``l1`` λ₁ makes parameters exactly 0.
+    ``rate`` η and ``beta`` β are the paper's α and β, ``l1`` and ``l2`` its λ₁ and λ₂, once for all steps. ``alpha``
+    and ``l1_ratio`` ρ penalise each step by α [ρ Σ p|w| + (1−ρ)/2 Σ p w²] (McMahan, AISTATS 2011, table 1): λ₁ grows by
+    α ρ a step, λ₂ by α (1−ρ). An L1 part makes parameters exactly 0.
     """
 
     rate: float = 0.1
     beta: float = 1.0
     l1: float = 0.0
     l2: float = 0.0
+    alpha: float = 0.0
+    l1_ratio: float = 0.0
 
     slots = 2
 
     def __post_init__(self) -> None:
         _check("rate", self.rate, low_is_good=False)
-        for name in ("beta", "l1", "l2"):
+        for name in ("beta", "l1", "l2", "alpha"):
             _check(name, getattr(self, name))
+        if not 0.0 <= self.l1_ratio <= 1.0:
+            raise SpecError(f"l1_ratio is {self.l1_ratio!r}; needed a number from 0 (L2 alone) to 1 (L1 alone)")
 
     def init(self, at: At) -> Slots:
         """N = 0, and the z at which w is what it is: 0 for 0."""
-        strength = self.beta / self.rate + self.l2 * at.penalized
-        return -(at.w * strength + np.sign(at.w) * (self.l1 * at.penalized)), np.zeros_like(at.w)
+        l1, l2 = self._strengths(at.t - 1)
+        strength = self.beta / self.rate + l2 * at.penalized
+        return -(at.w * strength + np.sign(at.w) * (l1 * at.penalized)), np.zeros_like(at.w)
 
     def update(self, g: Vector, slots: Slots, at: At) -> tuple[Vector, Slots]:
         """From w to the leader of all steps so far."""
@@ -288,16 +291,24 @@ class FTRL:
         after = n + g * g
         root = np.sqrt(after)
         z = z + g - ((root - np.sqrt(n)) / self.rate) * at.w
-        strength = (self.beta + root) / self.rate
-        if self.l2:
-            strength = strength + self.l2 * at.penalized
-        beyond = np.sign(z) * np.maximum(np.abs(z) - self.l1 * at.penalized, 0.0) if self.l1 else z
-        w = -np.divide(beyond, strength, out=np.zeros_like(z), where=strength > 0.0)
-        return w - at.w, (z, after)
+        return self._leader(z, root, at) - at.w, (z, after)
 
-    def result(self, w: Vector, slots: Slots, t: int) -> Vector:  # noqa: ARG002
-        """The parameters themselves."""
-        return w
+    def result(self, slots: Slots, at: At) -> Vector:
+        """The leader of all steps, also of those that did not touch a parameter."""
+        return self._leader(slots[0], np.sqrt(slots[1]), at) if self.alpha else at.w
+
+    def _leader(self, z: Vector, root: Vector, at: At) -> Vector:
+        l1, l2 = self._strengths(at.t)
+        strength = (self.beta + root) / self.rate
+        if l2:
+            strength = strength + l2 * at.penalized
+        beyond = np.sign(z) * np.maximum(np.abs(z) - l1 * at.penalized, 0.0) if l1 else z
+        return -np.divide(beyond, strength, out=np.zeros_like(z), where=strength > 0.0)
+
+    def _strengths(self, t: int) -> tuple[float, float]:
+        """λ₁ and λ₂ after t steps."""
+        grown = self.alpha * t
+        return self.l1 + grown * self.l1_ratio, self.l2 + grown * (1.0 - self.l1_ratio)
 
 
 @dataclass(frozen=True)
@@ -317,9 +328,9 @@ class Average(_Zeros):
         past = at.t - self.after - 1
         return g, (slots[0] + past * g if past > 0 else slots[0],)
 
-    def result(self, w: Vector, slots: Slots, t: int) -> Vector:
+    def result(self, slots: Slots, at: At) -> Vector:
         """The mean; w itself while there is nothing to average."""
-        return w - slots[0] / (t - self.after) if t > self.after else w
+        return at.w - slots[0] / (at.t - self.after) if at.t > self.after else at.w
 
 
 # ---- the rules by their names
@@ -344,9 +355,6 @@ def adam(rate: Schedule | float = 1e-3, *, alpha: float = 0.0, beta1: float = 0.
 def adamw(rate: Schedule | float = 1e-3, *, alpha: float = 0.0, beta1: float = 0.9, beta2: float = 0.999) -> Chain:
     """Adam with decay that is decoupled from the gradient: w loses η α p w a step."""
     return chain(Adam(beta1, beta2), Decay(alpha), Descend(_schedule(rate)))
-
-
-RULES: dict[str, Callable[..., Update]] = {"sgd": sgd, "adagrad": adagrad, "adam": adam, "adamw": adamw, "ftrl": FTRL}
 
 
 def _schedule(rate: Schedule | float) -> Schedule:

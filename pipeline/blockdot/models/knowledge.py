@@ -38,7 +38,6 @@ from blockdot.objective.links import Identity
 from blockdot.objective.losses import Loss
 from blockdot.objective.network import Network
 from blockdot.objective.passes import Value
-from blockdot.objective.scaling import AsIs
 from blockdot.solvers import Result, Status
 from blockdot.solvers.updates import At
 from blockdot.vectors import Vector
@@ -133,7 +132,7 @@ def fit_online(
     ):
         problem = _Problem.of(case.recipe, case.found, case.constant)
         lessons = problem.course(training, data, weight=case.found.weight if weight is None else weight)
-        w0 = problem.drawn(data, blocks) if start is None else start_from(start, data, problem.recipe, problem.outputs)
+        w0 = problem.drawn(data) if start is None else start_from(start, data, problem.recipe, problem.outputs)
         learnt = learn(
             lessons,
             lessons.start(w0),
@@ -234,11 +233,11 @@ class _Problem:
             w[len(w) - len(self.origin) :] = self.origin
         return w
 
-    def drawn(self, data: Dataset, blocks: Blocks) -> Vector:
+    def drawn(self, data: Dataset) -> Vector:
         """The parameters to begin with; random weights of a network."""
         w, predictor = self.start(len(data.table)), self.predictor
         if isinstance(predictor, Network):
-            w += initial_weights(predictor, data, blocks, AsIs(), self.recipe.random_state)
+            w += initial_weights(predictor, data, self.recipe.random_state)
         return w
 
     def course(self, blocks: Blocks, data: Dataset, *, weight: float | None = None, before: int = 0) -> Course:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from blockdot.blocks.block import Block
 from blockdot.blocks.identity import splitmix
-from blockdot.blocks.layout import Layout
-from blockdot.blocks.sums import Blocks, View
+from blockdot.blocks.sums import Blocks, RowPass, View
 from blockdot.errors import DataError
 from blockdot.models.folds import row_ids
 
@@ -38,9 +37,7 @@ class HeldOut(View):
 
 
 @dataclass(frozen=True)
-class _Weight:
-    layout: Layout = field(default_factory=Layout)
-
+class _Weight(RowPass):
     def __call__(self, block: Block) -> float:
         return block.weight
 

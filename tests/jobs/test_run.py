@@ -81,7 +81,9 @@ def test_regression_job(orders_file, tmp_path):
     assert held_out.isdisjoint(customers[line - 1] for line in lines)
 
 
-def test_flights_job_on_its_first_rows(tmp_path):
+@pytest.fixture
+def flights_file(tmp_path):
+    """Every fiftieth of the flights."""
     from blockdot.errors import SpecError
     from blockdot.ingest.files import open_text
     from blockdot.ingest.inputs import resolve
@@ -94,14 +96,43 @@ def test_flights_job_on_its_first_rows(tmp_path):
         lines = file.read().splitlines()
     small = tmp_path / "flights.csv"
     small.write_bytes(b"\n".join([lines[0], *lines[1::50]]) + b"\n")
+    return small
+
+
+def test_flights_job_on_its_first_rows(flights_file, tmp_path):
+    lines = flights_file.read_bytes().splitlines()
     out = tmp_path / "run"
-    done = blockdot("run", ROOT / "jobs/flights.toml", *settings(data__train=small, job__output=out))
+    done = blockdot("run", ROOT / "jobs/flights.toml", *settings(data__train=flights_file, job__output=out))
     assert done.returncode == 0, done.stderr
     assert "(label arr_delay missing)" in done.stderr
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["test"]["roc_auc"] > 0.55
     test = bd.Dataset.open(out / "test.blocks")
-    assert 0 < test.n_rows < 0.25 * len(lines) / 50
+    assert 0 < test.n_rows < 0.25 * len(lines)
+
+
+def test_online_job_on_its_first_rows(flights_file, tmp_path):
+    out = tmp_path / "run"
+    arguments = [ROOT / "jobs/online.toml", *settings(data__train=flights_file, job__output=out)]
+    done = blockdot("run", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "fit: online ftrl learnt one pass in" in done.stderr
+    assert load_job(out / "job.toml", [f"job.output={out}"]).solver.online.batch_size == 64
+    results = json.loads(blockdot("run", *arguments, "--json").stdout)
+    assert (results["fit"]["status"], results["fit"]["relative_grad_norm"]) == ("max_iter", None)
+    assert results["evaluate"]["test"]["roc_auc"] > 0.55
+    assert results["evaluate"]["test"]["log_loss"] < 1.05 * results["evaluate"]["constant"]["log_loss"]
+    before = bytes_of(out)
+    assert "fit: done already" in blockdot("run", *arguments).stderr
+    strict = blockdot("run", *arguments, "--strict")
+    assert (strict.returncode, "solver.held_out = 0.1" in strict.stderr) == (4, True)
+    stops = blockdot("run", *arguments, "--strict", *settings(solver__held_out=0.2, solver__epochs=100))
+    assert stops.returncode == 0, stops.stderr
+    assert "fit: online ftrl the rows held out got no better: learnt" in stops.stderr
+    assert bytes_of(out) != before
+    planned = blockdot("plan", *arguments)
+    assert planned.returncode == 0, planned.stderr
+    assert "online ftrl" in planned.stdout
 
 
 def test_a_stage_that_is_done_is_skipped_and_a_change_runs_it_again(svmlight_job):

@@ -57,6 +57,7 @@ def test_the_resolved_spec_says_the_same(tmp_path):
         ("cluster.kind=scheduler", ["cluster", "address"]),
         ("cluster.address=tcp://127.0.0.1:1", ["address goes with"]),
         ("solver.step=0", ["[solver] step"]),
+        ("solver.epochs=3", ["[solver]", 'epochs goes with name = "online"']),
         ("data.label=y", ["the format 'svmlight' needs label = { rule"]),
         ("model", ["--set model", "table.key=value"]),
         ("job.name.x=1", ["is not a table"]),
@@ -79,6 +80,22 @@ def test_hidden_layers_go_with_what_a_network_has(spec, setting, words):
     assert load_job(spec).model.network is None
     with pytest.raises(SpecError, match=words):
         load_job(spec, ["model.hidden=[4]", setting])
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("solver.max_iter=9", "max_iter goes with another solver"),
+        ("solver.optimizer=rms", "optimizer is 'rms'; needed one of ftrl"),
+        ("solver.schedule=cosine", "a schedule and warmup go with the other optimizers"),
+    ],
+)
+def test_online_learning_has_keys_of_its_own(spec, setting, words):
+    settings = ["solver.name=online", "solver.optimizer=adam", "solver.rate=0.01", "solver.held_out=0.1"]
+    online = load_job(spec, settings).solver.online
+    assert (online.optimizer, online.rate, online.held_out, online.epochs) == ("adam", 0.01, 0.1, None)
+    with pytest.raises(SpecError, match=words):
+        load_job(spec, ["solver.name=online", setting])
 
 
 def test_a_missing_table_is_named(tmp_path):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from blockdot.errors import SpecError
 from blockdot.models.architecture import Architecture
 from blockdot.models.folds import Folds, HashedFolds, TimeFolds
+from blockdot.models.learning import Online
 
 
 class Table(BaseModel):
@@ -135,14 +136,59 @@ class ModelTable(Table):
 
 
 class SolverTable(Table):
-    """[solver]: how to minimise. ``step`` is a fixed step for gradient descent; without it the step is searched."""
+    """[solver]: how to minimise. ``step`` is a fixed step for gradient descent; without it the step is searched.
+
+    ``name = "online"`` learns batch by batch instead, and has keys of its own (models/learning.py), in the place of
+    ``tol`` and ``max_iter``.
+    """
 
     name: Literal[
         "auto", "newton-cg", "newton-cholesky", "gauss-newton", "lbfgs", "gradient-descent",
-        "proximal-newton", "owl-qn", "proximal-gradient",
+        "proximal-newton", "owl-qn", "proximal-gradient", "online",
     ] = "auto"  # fmt: skip
     step: float | None = Field(default=None, gt=0)
     tol: float = Field(default=1e-6, ge=0)
     max_iter: int = Field(default=1000, ge=1)
     checkpoint_every: float = Field(default=10.0, ge=0, allow_inf_nan=False)
     """Seconds between two checkpoints, or more: they take no more than a fiftieth of the time. 0: every iteration."""
+    optimizer: str | None = None
+    """Of online learning: "ftrl" (the default), "adagrad", "sgd", "adam", "adamw"."""
+    rate: float | None = Field(default=None, gt=0)
+    schedule: str | None = None
+    batch_size: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    shuffle: bool | None = None
+    average: bool | None = None
+    mode: str | None = None
+    """How steps are made: "sequential" (the default), "synchronous", "averaged"."""
+    held_out: float | None = Field(default=None, gt=0, lt=1)
+    """The share of the training rows that are held out to stop by."""
+    patience: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _online_keys_go_with_online(self) -> Self:
+        given = [key for key in _ONLINE if getattr(self, key) is not None]
+        if given and self.name != "online":
+            raise ValueError(f'{given[0]} goes with name = "online", not with {self.name!r}: remove it')
+        fields = type(self).model_fields  # a resolved spec has all keys
+        strange = [key for key in ("step", "tol", "max_iter") if getattr(self, key) != fields[key].default]
+        if self.name == "online" and strange:
+            raise ValueError(
+                f'{strange[0]} goes with another solver; name = "online" has epochs, and held_out to stop by'
+            )
+        try:
+            _ = self.online
+        except SpecError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def online(self) -> Online:
+        """How online learning learns."""
+        found = {key: getattr(self, key) for key in _ONLINE}
+        return Online(**{key: value for key, value in found.items() if value is not None})
+
+
+_ONLINE = (
+    "optimizer", "rate", "schedule", "batch_size", "epochs", "shuffle", "average", "mode", "held_out", "patience",
+)  # fmt: skip

@@ -33,7 +33,7 @@ from blockdot.jobs.room import in_bytes, in_seconds, over, refusal, remedies
 from blockdot.jobs.spec import ClusterTable, Job
 from blockdot.models.fit import by_classes
 from blockdot.models.kinds import make_loss
-from blockdot.models.recipe import Recipe
+from blockdot.models.recipe import ONLINE, Recipe
 from blockdot.objective import passes
 from blockdot.objective.objective import Objective
 from blockdot.objective.predictors import Linear
@@ -67,6 +67,7 @@ def recipe_of(job: Job) -> Recipe:
         step=solver.step,
         tol=solver.tol,
         max_iter=solver.max_iter,
+        online=solver.online,
     )
 
 
@@ -109,7 +110,7 @@ def objective_of(job: Job, data: Dataset) -> tuple[Objective, Need]:
     if job.model.is_path:  # one model a fold, and that of all rows
         models = (job.model.cv or FoldsTable()).folds + 1
         layout = Linear(recipe.fit_intercept, models * (outputs or 1)).layout
-    solver, _ = recipe.make_solver(objective, data)
+    solver = recipe.online if recipe.solver == ONLINE else recipe.make_solver(objective, data)[0]
     travels = "hessian" in solver.needs
     side = len(data.table) if travels else getattr(solver, "head", 0)
     scaled = 2 if recipe.standardize else 0

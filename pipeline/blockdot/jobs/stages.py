@@ -182,14 +182,16 @@ class Run:
         bound = f", at most {record.gap_bound:.2g} above the minimum" if known else ""
         if self.job.model.is_path:
             self.reporter.say(f"fit: cross-validation chose alpha = {record.alpha:.6g}")
-        self.reporter.say(f"fit: {record.solver} {record.message}; objective {record.value:.10g}{bound}")
+        of_value = "" if record.relative_grad_norm is None else f"; objective {record.value:.10g}{bound}"
+        self.reporter.say(f"fit: {record.solver} {record.message}{of_value}")
         if len(model.constant_labels):
             names = ", ".join(map(str, model.constant_labels))
             self.reporter.say(f"fit: every row has these labels, or none has, and a constant predicts them: {names}")
         if self.strict and record.status != "converged":
-            raise NotConvergedError(
-                f"the fit did not converge: {record.message}; raise solver.max_iter, or loosen solver.tol"
-            )
+            remedy = "raise solver.max_iter, or loosen solver.tol"
+            if self.job.solver.name == "online":
+                remedy = "online learning converges where rows are held out to stop by: solver.held_out = 0.1"
+            raise NotConvergedError(f"the fit did not converge: {record.message}; {remedy}")
         return dict(made) | {
             "alpha": record.alpha,
             "solver": record.solver,
@@ -228,10 +230,11 @@ class Run:
         journal = Journal(
             self.directory.checkpoints, every=solver.checkpoint_every, resume=self.resume, strict=self._is_strict
         )
+        most = solver.online.epochs_of(train.n_rows) if solver.name == "online" else solver.max_iter
         with self.reporter.track("fit") as tick, journal:
 
             def watch(state: State) -> None:
-                tick(state.iteration, solver.max_iter)
+                tick(state.iteration, most)
 
             if table.is_path:
                 grid = Grid(None if table.alphas == "path" else table.alphas, table.n_alphas)

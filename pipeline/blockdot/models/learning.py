@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -128,6 +128,13 @@ class Online:
     def name(self) -> str:
         """For the record of a fit."""
         return f"online {self.optimizer}"
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of the size of w that are held at most: w, the slots, p and q, twice while they are put together."""
+        return 2 * (1 + self.rule(0.0, 0.0, 1, 1).slots + 2) + 1
 
     def size(self, n_rows: int) -> int:
         """Rows a batch, of so many in all."""

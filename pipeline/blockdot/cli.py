@@ -154,6 +154,8 @@ def inspect(store: Path, as_json: bool) -> None:
         return
     for name, value in facts.items():
         if value not in (None, (), {}):
+            if isinstance(value, dict):
+                value = tuple(f"{count:,} ({reason})" for reason, count in sorted(value.items()))
             shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
             click.echo(f"{name:20} {shown:,}" if isinstance(shown, (int, float)) else f"{name:20} {shown}")
 

@@ -281,3 +281,9 @@ def test_data_in_memory_are_summed_where_they_are_and_verify():
     with data.on(ThreadPool(1)) as blocks:
         assert blocks.source is data.source
     data.verify()
+
+
+def test_a_data_set_is_shown_in_a_line(tmp_path):
+    data = Dataset.from_arrays(np.eye(4)[:, :3], np.zeros(4), block_rows=2)
+    assert repr(data) == "<Dataset of 4 rows in 2 blocks, 3 of 3 features occur, 3 non-zeros: in memory>"
+    assert repr(data.save(tmp_path / "rows.blocks")).endswith(f"non-zeros: {tmp_path / 'rows.blocks'}>")

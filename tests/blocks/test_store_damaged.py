@@ -240,6 +240,16 @@ def test_a_block_of_a_store_whose_table_lacks_its_features(stored):
     refuse(stored.path, stored.path / "blocks/part-00000.arrow", "not among")
 
 
+def test_a_directory_that_is_something_else_says_what_is_there(stored):
+    folder = stored.path.parent
+    assert "name one of them (rows.blocks)" in refuse(folder, folder)
+    (stored.path / MANIFEST).unlink()
+    assert "what is there is blocks, features.arrow; name another" in refuse(stored.path, stored.path)
+    empty = folder / "empty"
+    empty.mkdir()
+    assert "it is empty" in refuse(empty, empty)
+
+
 @pytest.mark.parametrize("what", ["nothing", "a file", "an empty directory", "an unfinished store"])
 def test_what_is_no_store(tmp_path, what):
     path = tmp_path / "rows.blocks"

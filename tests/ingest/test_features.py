@@ -252,6 +252,12 @@ def test_weights_and_offsets(made) -> None:
         ("y,n\n", {}, "no rows are left"),
         ("", {}, "the file is empty"),
         ("yy,n\n1,1\n", {}, "there is no column 'y'; the nearest is 'yy'"),
+        (
+            "y;n;m\n1;1;1\n",
+            {},
+            "if that is what separates columns, set delimiter = ';'",
+        ),
+        ("z\n1\n", {}, "there is no column 'y'; the nearest is 'z'"),
         ("y,num\n1,1\n", {}, "there is no column 'n'; the nearest is 'num'"),
         ("y,n\n1,1,1\n", {}, "f.csv:2: found 3 fields, needed 2"),
     ],

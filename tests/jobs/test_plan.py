@@ -27,7 +27,7 @@ from blockdot.errors import SpecError
 from blockdot.jobs import costs, simulation
 from blockdot.jobs.costs import Costs, Crew, Need, Rates, Shape
 from blockdot.jobs.plan import MAILBOX, NETWORK, THREADS, objective_of, require_room, shape_of
-from blockdot.jobs.room import over, refusal, remedies
+from blockdot.jobs.room import in_bytes, over, refusal, remedies
 from blockdot.jobs.spec import load_job
 from blockdot.jobs.stages import Run
 from blockdot.models.fit import fit
@@ -243,6 +243,21 @@ def test_more_memory_is_never_worse(size, features, columns, n_blocks, rows, wid
     assert all(more <= less * (1 + 1e-12) for less, more in pairwise(seconds))
 
 
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "0.977 KiB"),
+        (1023.9 * 1024, "1 MiB"),
+        (5 << 30, "5 GiB"),
+        (5 << 50, "5,120 TiB"),
+    ],
+)
+def test_sizes_in_words(size, words):
+    assert in_bytes(size) == words
+
+
 def test_fewer_features_are_said_where_they_are_what_is_too_much(wide):
     shape = replace(shape_of(Manifest.read(wide.path), wide.table), features=400_000_000, columns=10**9)
     tight = Costs(shape, NEED, Crew(4, 2, NETWORK, 8 << 30, 8 << 30), RATES)
@@ -315,6 +330,7 @@ def test_plan_in_words(ingested):
     assert "worker  " in text
     assert "driver  " in text
     assert re.search(r"2 tasks; \d", text)
+    assert "tasks; nothing is sent" in plan(spec, settings).output
     text = plan(spec, [*settings, "cluster.memory_limit=50MiB"]).output
     assert "what would fit: memory_limit = " in text
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,10 @@ def test_regression_job(orders_file, tmp_path):
     done = blockdot("run", ROOT / "jobs/regression.toml", *settings(data__train=orders_file, job__output=out))
     assert done.returncode == 0, done.stderr
     assert "read 501 rows of 1 file; dropped 1 (label amount missing)" in done.stderr
+    assert re.search(r"dropped +1 \(label amount missing\)\n", blockdot("inspect", out / "train.blocks").stdout)
+    assert "block stores in it, and none itself: name one of them (test.blocks, train.blocks)" in (
+        blockdot("inspect", out).stderr
+    )
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["test"]["r2"] > 0.9
     assert metrics["test"]["rmse"] < metrics["constant"]["rmse"]

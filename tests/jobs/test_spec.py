@@ -111,8 +111,12 @@ def test_what_is_not_toml_is_refused_with_its_place(tmp_path):
     path.write_text("[job\n")
     with pytest.raises(SpecError, match=r"job\.toml is not valid TOML.*line 1"):
         load_job(path)
-    with pytest.raises(SpecError, match=r"absent\.toml cannot be read"):
-        load_job(tmp_path / "absent.toml")
+    with pytest.raises(SpecError, match=r"jbo\.toml: there is no such file; the nearest one is \S+job\.toml"):
+        load_job(tmp_path / "jbo.toml")
+    with pytest.raises(SpecError, match=r"absent: there is no such file; correct the path"):
+        load_job(tmp_path / "none/absent")
+    with pytest.raises(SpecError, match="cannot be read"):
+        load_job(tmp_path)
 
 
 def test_settings_are_toml_or_plain_strings(spec):

@@ -130,6 +130,13 @@ class Dataset:
     rows_read: int = 0
     dropped: dict[str, int] | None = None
 
+    def __repr__(self) -> str:
+        where = "in memory" if self.path is None else str(self.path)
+        return (
+            f"<Dataset of {self.n_rows:,} rows in {self.n_blocks:,} blocks, {len(self.table):,} of {self.n_features:,} "
+            f"features occur, {self.nnz:,} non-zeros: {where}>"
+        )
+
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
         """Open the store at ``path``. Raises StoreError if it is missing, unfinished, damaged or of another version."""

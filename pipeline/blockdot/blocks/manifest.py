@@ -47,6 +47,19 @@ class BlockEntry(FileEntry):
     labels: tuple[tuple[float, int], ...] | None
 
 
+def _not_a_store(path: Path) -> str:
+    """Why the directory ``path`` without a manifest is none, and where one may be meant."""
+    inside = sorted(found.parent.name for found in path.glob(f"*/{MANIFEST}"))
+    if inside:
+        return f"{path} is a directory with block stores in it, and none itself: name one of them ({', '.join(inside)})"
+    names = sorted(found.name for found in path.iterdir())
+    held = f"what is there is {', '.join(names[:4])}{', …' if len(names) > 4 else ''}" if names else "it is empty"
+    return (
+        f"{path} has no {MANIFEST}: it is not a block store, or one that was never finished; {held}; "
+        "name another directory, or ingest it again"
+    )
+
+
 class Manifest(BaseModel):
     """What a store holds. ``n_features`` is the width of the space of ids; ``n_occurring`` (k) of them occur."""
 
@@ -99,9 +112,7 @@ class Manifest(BaseModel):
         try:
             manifest = cls.model_validate(read_json(path))
         except FileNotFoundError:
-            raise StoreError(
-                f"{store} has no {MANIFEST}: it is not a block store, or one that was never finished; ingest it again"
-            ) from None
+            raise StoreError(_not_a_store(store)) from None
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])

@@ -58,6 +58,13 @@ def refuse_shadows(source: Source, features: FeaturesSpec) -> None:
 
 def _absence(source: Source, name: str) -> str:
     columns = source.columns or ()
+    if len(columns) == 1:
+        mark = max(",;\t|", key=columns[0].count)
+        if mark in columns[0]:
+            return (
+                f"{source.path}: there is no column {name!r}: the first line is one column, with {mark!r} in it "
+                f"{columns[0].count(mark)} times; if that is what separates columns, set delimiter = {mark!r}"
+            )
     near = difflib.get_close_matches(name, columns, n=1, cutoff=0.0)
     nearest = f"; the nearest is {near[0]!r}" if near else ""
     shown = ", ".join(columns[:12]) + (", …" if len(columns) > 12 else "")

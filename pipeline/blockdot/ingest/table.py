@@ -117,7 +117,7 @@ class Table:
     def _refuse_first(self, name: str, bad: NDArray[np.bool_]) -> None:
         if bad.any():
             row = int(np.argmax(bad))
-            remedy = "a finite number; mend it, or add it to the missing tokens"
+            remedy = "a finite number; mend it, or add it to the words for no value (missing)"
             raise self.refusal(row, name, self.columns[name][row].as_py(), remedy)
 
 

@@ -311,8 +311,13 @@ def _with_store(plan: Plan, costs: Costs) -> list[str]:
         lines.append(f"{holding.name:9} {in_bytes(holding.total)}: {parts}")
     lines += [
         "",
-        f"a pass    {len(costs.calls):,} tasks; {in_bytes(sent['vector from the driver'])} from the driver, "
-        f"{in_bytes(sent['sums to the driver'])} to it, {in_bytes(sent['all together'])} in all",
+        f"a pass    {len(costs.calls):,} tasks; "
+        + (
+            "nothing is sent"
+            if crew.is_one_process
+            else f"{in_bytes(sent['vector from the driver'])} from the driver, "
+            f"{in_bytes(sent['sums to the driver'])} to it, {in_bytes(sent['all together'])} in all"
+        ),
         f"          {in_seconds(costs.pass_seconds)}: "
         + ", ".join(f"{name} {in_seconds(value)}" for name, value in costs.seconds().items() if value),
         "",

@@ -76,7 +76,7 @@ def in_bytes(size: float, *, up: bool = False) -> str:
     if up:
         return f"{-(-int(size) // MIB)}MiB"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
+        if size < 999.5 or unit == "TiB":
             break
         size /= 1024
     return f"{size:.3g} {unit}" if size < 1000 else f"{size:,.0f} {unit}"

@@ -174,6 +174,10 @@ def _refuse_output_elsewhere(path: Path, output: Path) -> None:
 def _read_toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.toml")], n=1)
+        guess = f"; the nearest one is {path.parent / near[0]}" if near else "; correct the path"
+        raise SpecError(f"{path}: there is no such file{guess}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:  # also numbers too long, and tables too deep, to be read

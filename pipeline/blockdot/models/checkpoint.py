@@ -37,7 +37,7 @@ _LOCK = ".lock"
 _MANIFEST = re.compile(r"checkpoint-(\d{8})\.json")
 _ARRAYS = r"^(state|part|start)-[0-9-]+\.safetensors$"
 _OURS = re.compile(r"(checkpoint|state|part|start)-[0-9-]+\.(json|safetensors)")
-_REMEDY = "remove the directory, or begin the fit again without it"
+_REMEDY = "remove the directory, or begin the fit anew (a job: without --resume)"
 
 
 class _Entry(FileEntry):

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from blockdot.models.inference import likelihood_ratio_test as likelihood_ratio_test
     from blockdot.models.model import Model as Model
     from blockdot.models.model import load_model as load_model
+    from blockdot.models.networks import MLPClassifier as MLPClassifier
+    from blockdot.models.networks import MLPRegressor as MLPRegressor
     from blockdot.models.online import SGDClassifier as SGDClassifier
     from blockdot.models.online import SGDRegressor as SGDRegressor
     from blockdot.models.regressors import GammaRegressor as GammaRegressor
@@ -95,6 +97,8 @@ _HOME = {
     "BlockMatrix": "linalg.matrix",
     "LinearSVC": "models.classifiers",
     "LogisticRegression": "models.classifiers",
+    "MLPClassifier": "models.networks",
+    "MLPRegressor": "models.networks",
     "SGDClassifier": "models.online",
     "SGDRegressor": "models.online",
     "GammaRegressor": "models.regressors",

@@ -24,6 +24,7 @@ from blockdot.blocks.matrix import Floats, Matrix
 
 # Rows that are cut at once, into as many batches as they make: few calls, and what is cut still fits a cache.
 _ROWS_A_CUT = 8192
+_NOISES = 1 << 62
 
 
 class Batch(NamedTuple):
@@ -35,6 +36,8 @@ class Batch(NamedTuple):
     y: Floats | None
     sample_weight: Floats | None
     offset: Floats | None
+    noise: int = 0
+    """Names the batch: what is random in learning from it depends on this."""
 
     @property
     def weight(self) -> float:
@@ -66,7 +69,13 @@ class Dealing:
         step = self.size * max(_ROWS_A_CUT // self.size, 1)
         for start in range(0, block.n_rows, step):
             stop = min(start + step, block.n_rows)
-            yield cut(block, self.rows(block.n_rows, epoch, index, start, stop), self.size)
+            yield cut(
+                block, self.rows(block.n_rows, epoch, index, start, stop), self.size, self.noise(epoch, index, start)
+            )
+
+    def noise(self, epoch: int, index: int, start: int) -> int:
+        """Names the batch that begins at place ``start`` of the order of block ``index``."""
+        return (int(self._key(epoch, index)) + start) % _NOISES
 
     def _key(self, epoch: int, index: int) -> np.uint64:
         key = splitmix(np.array([self.seed], np.uint64))
@@ -86,9 +95,11 @@ class Cut:
     """Where the places of each batch end."""
     head: NDArray[np.int64]
     """The places of the dense columns, which all batches have."""
+    noise: int = 0
+    """That of the first batch; the others' follow, by their first rows."""
 
     def __iter__(self) -> Iterator[Batch]:
-        X, places, *columns = self.rows
+        X, places, y, s, o, _ = self.rows
         begin = 0
         for start, end in zip(range(0, max(X.n_rows, 1), self.size), self.ends.tolist(), strict=True):
             rows = slice(start, start + self.size)
@@ -100,11 +111,15 @@ class Cut:
                 len(own),
                 None if X.dense is None else X.dense[rows],
             )
-            yield Batch(part, own, *(None if column is None else column[rows] for column in columns))
+            yield Batch(part, own, _part(y, rows), _part(s, rows), _part(o, rows), self.noise + start)
             begin = end
 
 
-def cut(block: Block, rows: NDArray[np.int64], size: int) -> Cut:
+def _part(column: Floats | None, rows: slice) -> Floats | None:
+    return None if column is None else column[rows]
+
+
+def cut(block: Block, rows: NDArray[np.int64], size: int, noise: int = 0) -> Cut:
     """The given rows of a block, ``size`` at a time; one batch without rows where none are given."""
     X, n = block.X, len(rows)
     entries = int(np.sum(X.indptr[rows + 1].astype(np.int64) - X.indptr[rows]))
@@ -119,7 +134,7 @@ def cut(block: Block, rows: NDArray[np.int64], size: int) -> Cut:
     matrix = Matrix(indptr, indices, values, X.n_columns, None if X.dense is None else X.dense[rows])
     y, s, o = (None if column is None else column[rows] for column in (block.y, block.sample_weight, block.offset))
     places = block.places[columns[: ends[-1]]]
-    return Cut(size, Batch(matrix, places, y, s, o), ends, block.places[: X.n_dense])
+    return Cut(size, Batch(matrix, places, y, s, o), ends, block.places[: X.n_dense], noise)
 
 
 class _Stamps(threading.local):

@@ -49,11 +49,13 @@ class Architecture:
         return cls(tuple(hidden), activation)
 
 
-def predictor_of(network: Architecture | None, intercept: bool, outputs: int | None) -> AnyPredictor:
+def predictor_of(
+    network: Architecture | None, intercept: bool, outputs: int | None, dropout: float = 0.0
+) -> AnyPredictor:
     """The predictor: linear, unless there is a network."""
     if network is None:
         return Linear(intercept, outputs)
-    return Network(network.hidden, network.activation, outputs)
+    return Network(network.hidden, network.activation, outputs, dropout)
 
 
 def initial_weights(network: Network, data: Dataset, random_state: int) -> Vector:

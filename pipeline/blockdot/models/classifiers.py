@@ -19,7 +19,7 @@ from sklearn.utils.validation import column_or_1d
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.errors import SpecError
-from blockdot.models.estimator import Estimator, OnePenalty, Rows
+from blockdot.models.estimator import Estimator, LinearEstimator, OnePenalty, Rows
 from blockdot.models.kinds import Option
 from blockdot.models.recipe import Recipe
 from blockdot.models.targets import ClassWeight
@@ -36,8 +36,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     Attributes
     ----------
-    classes_ : array (K,), for labels 0 … L−1;  coef_ : array (1, n_features) for two classes, else (K, n_features);
-    intercept_ : array (1,) or (K,);  n_iter_ : int;  model_ : Model, which can be saved
+    classes_ : array (K,), for labels 0 … L−1;  n_iter_ : int;  model_ : Model, which can be saved
     """
 
     class_weight: ClassWeight = None
@@ -69,14 +68,6 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
                 stacklevel=2,
             )
         return self
-
-    @property
-    def intercept_(self) -> NDArray[np.float64]:
-        """b, one number a row of ``coef_``."""
-        return np.atleast_1d(self.model_.intercept)
-
-    def _shaped(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.atleast_2d(coef)
 
     def decision_function(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
         """(n,) raw predictions z, above 0 for the second class; (n, K) of several classes or labels."""
@@ -144,8 +135,25 @@ class Probabilistic(Classifier):
         return self.model_.log_probabilities(z)
 
 
+class LinearClassifier(Classifier, LinearEstimator):
+    """A classifier whose raw predictions are linear.
+
+    Attributes
+    ----------
+    coef_ : array (1, n_features) for two classes, else (K, n_features);  intercept_ : array (1,) or (K,)
+    """
+
+    @property
+    def intercept_(self) -> NDArray[np.float64]:
+        """b, one number a row of ``coef_``."""
+        return np.atleast_1d(self.model_.intercept)
+
+    def _shaped(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.atleast_2d(coef)
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class LogisticRegression(Probabilistic, OnePenalty):
+class LogisticRegression(Probabilistic, LinearClassifier, OnePenalty):
     """Logistic regression: log(1 + eᶻ) − y z of two classes; of more the softmax, or one against the rest.
 
     Where y is (n, L) of 0 and 1, dense or sparse, a row has any number of L labels: each is fitted as two classes, all
@@ -170,7 +178,7 @@ class LogisticRegression(Probabilistic, OnePenalty):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LinearSVC(Classifier, OnePenalty):
+class LinearSVC(LinearClassifier, OnePenalty):
     """Linear support vectors of two classes: max(0, 1 − t z) with t = ±1, or its square.
 
     The hinge has a kink; it is approached by smooth ones, and the fit's ``gap_bound`` counts what is left of it.

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.tree import Pool
 from blockdot.errors import SpecError
-from blockdot.models.classifiers import Probabilistic
+from blockdot.models.classifiers import LinearClassifier, Probabilistic
 from blockdot.models.estimator import LinearModel
 from blockdot.models.folds import Folds, GivenFolds, HashedFolds, TimeFolds
 from blockdot.models.journal import Journal
@@ -102,7 +102,7 @@ def _masks(splits: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]], n: int) 
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LogisticRegressionCV(Probabilistic, CrossValidated):
+class LogisticRegressionCV(Probabilistic, LinearClassifier, CrossValidated):
     """Logistic regression of any number of classes, or of labels (y (n, L)), α by cross-validation: one α for all.
 
     Parameters

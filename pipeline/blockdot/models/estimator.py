@@ -1,4 +1,4 @@
-"""What the estimators share: scikit-learn's manners around one recipe.
+"""What the estimators share: scikit-learn's manners around one recipe; and the parameters of linear ones.
 
     minimise  (1/S) Σ s ℓ(y, x·w + b + o) + α [ ρ Σ p|w| + (1−ρ)/2 Σ p w² ],     b not penalised
 
@@ -49,8 +49,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    fit_intercept : bool
-        Whether there is a b.
     warm_start : bool
         Whether ``fit`` starts from the last fit.
     random_state : int, RandomState or None
@@ -66,7 +64,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         Called with the solver's state after each iteration; one that returns True stops the fit.
     """
 
-    fit_intercept: bool = True
     warm_start: bool = False
     random_state: Any = None
     n_jobs: int | None = None
@@ -86,7 +83,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _recipe(self) -> Recipe:
         loss, options = self._loss()
-        return Recipe(loss, options, fit_intercept=self.fit_intercept, random_state=self._seed())
+        return Recipe(loss, options, random_state=self._seed())
 
     def _seed(self) -> int:
         """The seed that ``random_state`` says."""
@@ -133,40 +130,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _fell_short(self, result: Result[Any]) -> bool:
         """Whether the fit ended before it was done."""
         return not result.converged
-
-    @property
-    def coef_(self) -> Any:
-        """w, (n_features,) or (K, n_features); 0 where a feature did not occur. Sparse after ``sparsify``."""
-        coef = self._shaped(self.model_.dense_coef())
-        return sp.csr_array(np.atleast_2d(coef)) if getattr(self, "_is_sparse", False) else coef
-
-    @property
-    def intercept_(self) -> Any:
-        """b."""
-        return self.model_.intercept
-
-    def _shaped(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
-        return coef
-
-    def sparsify(self) -> Self:
-        """Give ``coef_`` as a sparse array from now on."""
-        check_is_fitted(self)
-        self._is_sparse = True
-        return self
-
-    def densify(self) -> Self:
-        """Give ``coef_`` as a dense array again."""
-        check_is_fitted(self)
-        self._is_sparse = False
-        return self
-
-    def named_coef(self) -> dict[Any, Any]:
-        """The coefficients that are not 0 by the name of their feature, or its number where it has none."""
-        check_is_fitted(self)
-        model, names = self.model_, getattr(self, "feature_names_in_", None)
-        kept = np.any(model.coef.reshape(len(model.ids), -1) != 0.0, axis=1)
-        pairs = zip(model.ids[kept].tolist(), model.coef[kept].tolist(), strict=True)
-        return {i if names is None else str(names[i]): value for i, value in pairs}
 
     def _raw(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
         """z as an array of this process, of a Dask collection, too.
@@ -250,7 +213,57 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LinearModel(Estimator):
+class LinearEstimator(Estimator):
+    """What all linear models share: coefficients, one a feature.
+
+    Parameters
+    ----------
+    fit_intercept : bool
+        Whether there is a b.
+    """
+
+    fit_intercept: bool = True
+
+    def _recipe(self) -> Recipe:
+        return replace(super()._recipe(), fit_intercept=self.fit_intercept)
+
+    @property
+    def coef_(self) -> Any:
+        """w, (n_features,) or (K, n_features); 0 where a feature did not occur. Sparse after ``sparsify``."""
+        coef = self._shaped(self.model_.dense_coef())
+        return sp.csr_array(np.atleast_2d(coef)) if getattr(self, "_is_sparse", False) else coef
+
+    @property
+    def intercept_(self) -> Any:
+        """b."""
+        return self.model_.intercept
+
+    def _shaped(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
+        return coef
+
+    def sparsify(self) -> Self:
+        """Give ``coef_`` as a sparse array from now on."""
+        check_is_fitted(self)
+        self._is_sparse = True
+        return self
+
+    def densify(self) -> Self:
+        """Give ``coef_`` as a dense array again."""
+        check_is_fitted(self)
+        self._is_sparse = False
+        return self
+
+    def named_coef(self) -> dict[Any, Any]:
+        """The coefficients that are not 0 by the name of their feature, or its number where it has none."""
+        check_is_fitted(self)
+        model, names = self.model_, getattr(self, "feature_names_in_", None)
+        kept = np.any(model.coef.reshape(len(model.ids), -1) != 0.0, axis=1)
+        pairs = zip(model.ids[kept].tolist(), model.coef[kept].tolist(), strict=True)
+        return {i if names is None else str(names[i]): value for i, value in pairs}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LinearModel(LinearEstimator):
     """The parameters of every linear model that is fitted by minimising.
 
     Parameters

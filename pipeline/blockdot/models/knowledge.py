@@ -123,9 +123,11 @@ def fit_online(
     ``validation``: rows to stop by, in the place of rows of ``data`` that are held out. The ``value`` of the model's
     record is the progressive loss of the last epoch.
     """
-    how, journal, began = recipe.online, journal or Journal(), time.perf_counter()
+    journal, began = journal or Journal(), time.perf_counter()
     kept = start and (start.ids, start.coef, start.tail)
     journal.begin(data, recipe=recipe, start=kept, validation=validation and digest_of(validation))
+    recipe = replace(recipe, online=recipe.learning(data.n_rows))
+    how = recipe.online
     with (
         settled(data, recipe, pool) as (blocks, case),
         held_out(blocks, how.held_out, recipe.random_state) as (training, testing, weight),

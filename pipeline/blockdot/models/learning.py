@@ -68,6 +68,8 @@ class Online:
         Whether the result is the mean over all steps; a number: over all that follow so many steps.
     mode
         "sequential", "synchronous" or "averaged" (stochastic.py).
+    dropout
+        The share of a network's hidden units that are left out of each row, in learning: :meth:`Network.thinned`.
     held_out
         The share of the rows that are held out to stop by; None for none.
     patience, tol
@@ -89,6 +91,7 @@ class Online:
     shuffle: bool = True
     average: bool | int = False
     mode: str = "sequential"
+    dropout: float = 0.0
     held_out: float | None = None
     patience: int = 5
     tol: float = 1e-4
@@ -104,6 +107,8 @@ class Online:
         for name, number in (("batch_size", self.batch_size), ("epochs", self.epochs), ("patience", self.patience)):
             if number is not None and not (isinstance(number, (int, np.integer)) and number >= 1):
                 raise SpecError(f"{name} is {number!r}; needed a whole number of at least 1")
+        if not 0.0 <= self.dropout < 1.0:
+            raise SpecError(f"dropout is {self.dropout!r}; needed a share of at least 0 and below 1")
         if self.held_out is not None and not 0.0 < self.held_out < 1.0:
             raise SpecError(f"the share of rows held out is {self.held_out!r}; needed a number between 0 and 1")
         if (self.momentum or self.nesterov) and self.optimizer != "sgd":

@@ -24,8 +24,8 @@ from sklearn.utils.metaestimators import available_if
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
-from blockdot.models.classifiers import Probabilistic
-from blockdot.models.estimator import Estimator, Rows
+from blockdot.models.classifiers import LinearClassifier, Probabilistic
+from blockdot.models.estimator import Estimator, LinearEstimator, Rows
 from blockdot.models.journal import Journal
 from blockdot.models.kinds import Option
 from blockdot.models.knowledge import Knowledge, fit_online, learn_more
@@ -39,17 +39,13 @@ _SCHEDULES = {"constant": "constant", "invscaling": "inverse-scaling", "cosine":
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class OnlineModel(Estimator):
-    """The parameters of both.
+    """The parameters of all that learn batch by batch.
 
     Parameters
     ----------
     alpha, l1_ratio : float
         Strength α ≥ 0 of the penalty α [ρ Σ p|w| + (1−ρ)/2 Σ p w²], on the scale of the mean loss, and ρ. An L1 part,
         ρ > 0, needs "ftrl".
-    penalty_weights : array (n_features,) or None
-        p.
-    optimizer : {"ftrl", "adagrad", "sgd", "adam", "adamw"}
-        The update rule.
     learning_rate : {"constant", "invscaling", "cosine"}
         How the rate goes on from ``eta0``: stays, falls as η/t^``power_t``, or falls to 0 at the end.
     eta0 : float or None
@@ -91,8 +87,6 @@ class OnlineModel(Estimator):
 
     alpha: float = 0.0
     l1_ratio: float = 0.0
-    penalty_weights: ArrayLike | None = None
-    optimizer: str = "ftrl"
     learning_rate: str = "constant"
     eta0: float | None = None
     power_t: float = 0.5
@@ -117,16 +111,19 @@ class OnlineModel(Estimator):
             super()._recipe(),
             alpha=self.alpha,
             l1_ratio=self.l1_ratio,
-            penalty_weights=self.penalty_weights,
             solver=ONLINE,
             online=self._online(),
         )
+
+    def _rule(self) -> str:
+        """The name of the update rule."""
+        raise NotImplementedError
 
     def _online(self) -> Online:
         if self.learning_rate not in _SCHEDULES:
             raise SpecError(f"learning_rate is {self.learning_rate!r}; needed one of {', '.join(_SCHEDULES)}")
         return Online(
-            optimizer=self.optimizer,
+            optimizer=self._rule(),
             rate=self.eta0,
             schedule=_SCHEDULES[self.learning_rate],
             power=self.power_t,
@@ -159,6 +156,28 @@ class OnlineModel(Estimator):
     def _fell_short(self, result: Result[Any]) -> bool:
         return result.status == Status.DIVERGED or (self.early_stopping and not result.converged)
 
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class OnlineLinear(LinearEstimator, OnlineModel):
+    """The parameters of linear models that learn online, beside those of :class:`OnlineModel`.
+
+    Parameters
+    ----------
+    penalty_weights : array (n_features,) or None
+        p.
+    optimizer : {"ftrl", "adagrad", "sgd", "adam", "adamw"}
+        The update rule.
+    """
+
+    penalty_weights: ArrayLike | None = None
+    optimizer: str = "ftrl"
+
+    def _recipe(self) -> Recipe:
+        return replace(super()._recipe(), penalty_weights=self.penalty_weights)
+
+    def _rule(self) -> str:
+        return self.optimizer
+
     def _learn_more(
         self,
         X: Rows,
@@ -190,7 +209,7 @@ def _knows_probabilities(estimator: SGDClassifier) -> bool:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SGDClassifier(Probabilistic, OnlineModel):
+class SGDClassifier(Probabilistic, LinearClassifier, OnlineLinear):
     """A linear classifier learnt online, batch by batch: logistic regression, or support vectors of two classes.
 
     Parameters
@@ -292,7 +311,7 @@ class SGDClassifier(Probabilistic, OnlineModel):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SGDRegressor(Regressor, OnlineModel):
+class SGDRegressor(Regressor, OnlineLinear):
     """A linear regression learnt online, batch by batch.
 
     Learning begins at the mean of y, of the first rows where they come by ``partial_fit``.

@@ -6,7 +6,7 @@ F(w, b) = (1/S) Σ s ℓ(y, x·w + b + o) + α [ ρ Σⱼ pⱼ|wⱼ| + (1−ρ)/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,10 @@ from blockdot.vectors import Vector
 _FEW_FEATURES = 1024
 # Nor where rows are longer: the matrix costs the square of the non-zeros of a row, a product twice their number.
 _SHORT_ROWS = 128
+
+# Batches and epochs of a network, by the number of rows.
+_BATCHES, _LEAST_BATCH, _LARGEST_BATCH = 20, 8, 200
+_ROWS_SEEN, _LEAST_EPOCHS, _MOST_EPOCHS = 20_000, 20, 200
 
 SMOOTH = ("newton-cg", "newton-cholesky", "gauss-newton", "lbfgs", "gradient-descent")
 PROXIMAL = ("proximal-newton", "owl-qn", "proximal-gradient")
@@ -130,7 +134,16 @@ class Recipe:
 
     def predictor(self, outputs: int | None) -> AnyPredictor:
         """From parameters and features to ``outputs`` raw predictions."""
-        return predictor_of(self.network, self.fit_intercept, outputs)
+        dropout = self.online.dropout if self.solver == ONLINE else 0.0
+        return predictor_of(self.network, self.fit_intercept, outputs, dropout)
+
+    def learning(self, n_rows: int) -> Online:
+        """How to learn from so many rows: a network in larger batches, and in more epochs, than a linear model."""
+        if self.network is None:
+            return self.online
+        size = self.online.batch_size or min(max(n_rows // _BATCHES, _LEAST_BATCH), _LARGEST_BATCH)
+        epochs = self.online.epochs or min(max(-(-_ROWS_SEEN // max(n_rows, 1)), _LEAST_EPOCHS), _MOST_EPOCHS)
+        return replace(self.online, batch_size=size, epochs=epochs)
 
     def seen(self, objective: Objective) -> Objective | FullNewton | GaussNewton:
         """The objective as the solver is to see it: of a network with the curvature that the solver is named after."""
@@ -146,6 +159,7 @@ class Recipe:
             "groups": self.groups is not None,
             "a penalty of its own": self.penalty is not None,
             "standardize": self.standardize,
+            "dropout where there are no hidden layers": self.online.dropout > 0.0 and self.network is None,
         }
         for name in (name for name, is_there in without.items() if is_there):
             raise SpecError(f"online learning goes without {name}: leave it out, or choose another solver")

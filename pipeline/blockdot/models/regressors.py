@@ -30,7 +30,8 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]
 
     Attributes
     ----------
-    coef_ : array (n_features,);  intercept_ : float;  n_iter_ : int;  model_ : Model, which can be saved
+    coef_ : array (n_features,) and intercept_ : float, of a linear one;  n_iter_ : int;
+    model_ : Model, which can be saved
     """
 
     def predict(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:

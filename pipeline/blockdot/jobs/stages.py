@@ -230,7 +230,8 @@ class Run:
         journal = Journal(
             self.directory.checkpoints, every=solver.checkpoint_every, resume=self.resume, strict=self._is_strict
         )
-        most = solver.online.epochs_of(train.n_rows) if solver.name == "online" else solver.max_iter
+        learning = recipe.learning(train.n_rows)
+        most = learning.epochs_of(train.n_rows) if solver.name == "online" else solver.max_iter
         with self.reporter.track("fit") as tick, journal:
 
             def watch(state: State) -> None:

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cases, machine, memory, race, render, roofline, rows, scaling
+from benchmarks import cases, machine, memory, networks, outofcore, race, render, roofline, rows, scaling
 from benchmarks.systems import BY_NAME, chosen
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("roofline", "scaling", "memory")
+PARTS = ("roofline", "scaling", "memory", "networks")
+LONG = ("out-of-core",)
 BIG = "clicklog-1m"
 Results = dict[str, Any]
 
@@ -47,6 +48,8 @@ def _measure(options: argparse.Namespace, path: Path) -> None:
         "roofline": lambda: roofline.measure(size),
         "scaling": lambda: scaling.measure(scaling.CASES + (("clicklog-10m",) if options.ten_million else ())),
         "memory": lambda: memory.measure(size),
+        "networks": networks.measure,
+        "out-of-core": outofcore.measure,
     }
     for name in only:
         if name in call["done"]:
@@ -123,7 +126,8 @@ def _write(path: Path, results: Results) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare blockdot with its peers.")
-    known = f"{', '.join(cases.DEFAULT)}; {', '.join(PARTS)}; not by default: {cases.MORE}; render: the page alone"
+    known = f"{', '.join(cases.DEFAULT)}; {', '.join(PARTS)}; "
+    known += f"not by default: {', '.join(LONG)}, {cases.MORE}; render: the page alone"
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"only these cases and parts: {known}")
     parser.add_argument("--systems", nargs="+", help=f"only these systems, or their first words: {', '.join(BY_NAME)}")
     parser.add_argument("--rounds", type=int, default=3, help="runs of the settings that count (default 3)")

@@ -1,4 +1,4 @@
-"""Networks beside scikit-learn's: ``python -m benchmarks.networks [EPOCHS …]``.
+"""Networks beside scikit-learn's: ``python -m benchmarks --only networks``.
 
 20 newsgroups (bydate train, words hashed to 2¹⁸ columns, tf-idf), 9,000 rows to learn from, the others to judge by; one
 hidden layer of 64 rectifiers, Adam, batches of 200, two threads. For each number of epochs a process of its own says
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,20 +45,20 @@ def _one(system: str, epochs: int) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     right = float(np.mean(estimator.predict(rows.X[rest]) == rows.y[rest]))
     return {"system": system, "epochs": epochs, "seconds": round(seconds, 2), "right": round(right, 4),
-            "peak MiB": status("VmHWM") >> 20, "before MiB": before >> 20}  # fmt: skip
+            "peak": status("VmHWM"), "before": before}  # fmt: skip
 
 
-def main() -> None:
-    """Print a line for each run."""
-    if len(sys.argv) > 1 and sys.argv[1] in ("blockdot", "scikit-learn"):
-        print(json.dumps(_one(sys.argv[1], int(sys.argv[2]))))
-        return
-    for epochs in map(int, sys.argv[1:] or ["2", "3", "5", "10"]):
+def measure(epochs: Sequence[int] = (2, 3, 5, 10)) -> dict[str, Any]:
+    """A run of each system for each number of epochs."""
+    runs = []
+    for number in epochs:
         for system in ("blockdot", "scikit-learn"):
-            command = [sys.executable, "-m", "benchmarks.networks", system, str(epochs)]
+            command = [sys.executable, "-m", "benchmarks.networks", system, str(number)]
             done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-            print(done.stdout.strip(), flush=True)
+            runs.append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"networks {runs[-1]}", flush=True)
+    return {"runs": runs}
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(_one(sys.argv[1], int(sys.argv[2]))))

@@ -1,4 +1,6 @@
-"""A store larger than the memory that a process may use: ``python -m benchmarks.outofcore [GIGABYTES [LIMIT_MIB]]``.
+"""A store larger than the memory that a process may use: ``python -m benchmarks --only out-of-core``.
+
+Of another size: ``python -m benchmarks.outofcore [GIGABYTES [LIMIT_MIB]]``.
 
 Writes a store of so many gigabytes (random features, float32 values), fits it in a process of its own without a limit
 and within the limit, and prints for both the peak of the resident memory, mapped pages included, the seconds of a pass
@@ -60,7 +62,7 @@ def _fit(path: str, limit: int | None) -> dict[str, Any]:
     return {"peak": status("VmHWM"), "seconds": times[-1] - began, "pass": typical, "bits": bits}
 
 
-def measure(gigabytes: float, limit: int) -> dict[str, Any]:
+def measure(gigabytes: float = 6.0, limit: int = 1 << 30) -> dict[str, Any]:
     """The store's size, and what a fit of it takes without and within ``limit`` bytes."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         path = Path(directory) / "store"

@@ -1,10 +1,9 @@
 """The command line in processes of its own, job specs for it, and how many examples Hypothesis tries."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import command_line
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -35,14 +34,7 @@ def examples():
 @pytest.fixture
 def blockdot():
     """Run the command line and wait for it."""
-
-    def run(*arguments, **options):
-        command = [sys.executable, "-m", "blockdot", *map(str, arguments)]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL, **options
-        )
-
-    return run
+    return command_line.blockdot
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ joins; now and then the scheduler is killed and started again with its workers. 
 one that threads fit. Prints what happened as JSON; exit code 1 for a wrong bit or a lost result.
 """
 
-import hashlib
 import json
 import random
 import signal
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from dask_processes import Processes
 from distributed import Client
+from model_bits import digest
 
 import blockdot as bd
 from blockdot.blocks.dask import DaskPool
@@ -38,10 +38,6 @@ def rows(folder):
     X = rng.normal(size=(n, d)) * (rng.random((n, d)) < 0.03)
     y = (X[:, :50] @ rng.normal(size=50) + rng.logistic(size=n) > 0).astype(float)
     return bd.Dataset.from_arrays(X, y, block_rows=2000).save(folder / "rows.blocks")
-
-
-def digest(model):
-    return hashlib.sha256(b"".join(part.tobytes() for part in (model.ids, model.coef, model.tail))).hexdigest()
 
 
 class Counted(DaskPool):

@@ -5,7 +5,6 @@ whoever runs the tests (to root, permissions would mean nothing). Where a machin
 the size of files stands in for the full disk, and the read-only one is skipped.
 """
 
-import hashlib
 import os
 import resource
 import shutil
@@ -18,6 +17,7 @@ from functools import cache
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from command_line import bytes_of
 
 import blockdot as bd
 from blockdot.blocks import opened
@@ -27,12 +27,6 @@ from blockdot.blocks.store import verify_store
 from blockdot.errors import DataError, StoreError
 
 pytestmark = pytest.mark.timeout(240)
-
-
-def bytes_of(run):
-    names = ["model/model.json", "model/weights.safetensors", "metrics.json", "train.blocks/manifest.json"]
-    names += sorted(str(path.relative_to(run)) for path in (run / "predictions").iterdir())
-    return {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names}
 
 
 @cache

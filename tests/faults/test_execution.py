@@ -1,6 +1,5 @@
 """A fit goes on through what happens to a cluster, to the same bits: schedulers and workers in their own processes."""
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from dask_processes import Processes, those_at_work
 from distributed import Client
+from model_bits import digest
 
 import blockdot as bd
 from blockdot.blocks import cluster as connection
@@ -58,10 +58,6 @@ def stored(tmp_path_factory):
     assert result.converged
     assert result.iterations > 8
     return data, digest(model)
-
-
-def digest(model):
-    return hashlib.sha256(b"".join(part.tobytes() for part in (model.ids, model.coef, model.tail))).hexdigest()
 
 
 def fitted(stored, pool, during=None, at=4):

@@ -1,6 +1,5 @@
 """A store larger than the memory that a process may use: the same bits, within the limit."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from distributed import Client, LocalCluster
+from model_bits import digest
 
 import blockdot as bd
 from blockdot.blocks import pages
@@ -77,10 +77,6 @@ def store(tmp_path_factory):
         writer.commit([write_block(block, writer.directory, f"block-{i}") for i in range(16)], n_features=d)
     assert sum(file.stat().st_size for file in path.rglob("*.arrow")) > 600 * MIB
     return path
-
-
-def digest(model):
-    return hashlib.sha256(model.coef.tobytes() + model.tail.tobytes()).hexdigest()
 
 
 def fitted(store, limit):

@@ -1,6 +1,5 @@
 """Who may join a cluster and listen to it: TLS with certificates made here, on real processes; plain TCP refused."""
 
-import hashlib
 import stat
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from command_line import bytes_of
 from dask_processes import address_of, scheduler, those_at_work, waited_for, worker
 
 from blockdot.errors import ExecutionError, SpecError, StoreError
@@ -68,12 +68,6 @@ def plain_cluster(tmp_path_factory):
 def table(address, certificates=None, **more):
     folder = None if certificates is None else str(certificates.path)
     return ClusterTable(kind="scheduler", address=address, certificates=folder, wait_seconds=20, **more)
-
-
-def bytes_of(run):
-    names = ["model/model.json", "model/weights.safetensors", "metrics.json", "train.blocks/manifest.json"]
-    names += sorted(str(path.relative_to(run)) for path in (run / "predictions").iterdir())
-    return {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names}
 
 
 # --- certificates ---

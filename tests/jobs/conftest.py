@@ -1,11 +1,16 @@
-"""Small raw files for the specs in jobs/: made by a generator with a fixed seed, or a part of what a package brings."""
+"""Small raw files for the specs in jobs/, made by a fixed seed or a part of what a package brings, and a job."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import settings
 
 from blockdot.errors import SpecError
 from blockdot.ingest.files import open_text
 from blockdot.ingest.inputs import resolve
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -35,3 +40,13 @@ def flights_file(tmp_path):
     small = tmp_path / "flights.csv"
     small.write_bytes(b"\n".join([lines[0], *lines[1::50]]) + b"\n")
     return small
+
+
+@pytest.fixture
+def svmlight_job(svmlight_file, tmp_path):
+    """The folder that the job writes to, and its arguments."""
+    out = tmp_path / "run"
+    return out, [
+        ROOT / "jobs/svmlight.toml",
+        *settings(data__train=svmlight_file, data__block_bytes=4000, job__output=out),
+    ]

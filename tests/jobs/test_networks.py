@@ -1,24 +1,14 @@
 """Jobs with hidden layers, by the command line: online and by full gradients, planned, and scored."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import blockdot, settings
 
 import blockdot as bd
 
 JOB = Path(__file__).parents[2] / "jobs/mlp.toml"
-
-
-def blockdot(*arguments):
-    command = [sys.executable, "-m", "blockdot", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def settings(**values):
-    return [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
 
 
 def test_the_job_of_a_network(flights_file, tmp_path):

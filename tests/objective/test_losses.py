@@ -6,16 +6,13 @@ from typing import NamedTuple
 import cloudpickle
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from blockdot.blocks.layout import Layout
-from blockdot.errors import SpecError
 from blockdot.objective.families import Binomial, Gamma, Gaussian, InverseGaussian, Poisson, Tweedie
 from blockdot.objective.links import CLogLog, Identity, Inverse, InverseSquared, Log, Power, Probit
 from blockdot.objective.losses import Logistic, Squared
 from blockdot.objective.multiclass import BinaryCrossEntropy, Softmax
-from blockdot.objective.penalties import L2
 from blockdot.objective.robust import (
     EpsilonInsensitive,
     Hinge,
@@ -384,32 +381,3 @@ def test_predictions():
     z = np.array([-2.0, 0.0, 3.0])
     assert np.array_equal(Squared().predict(z), z)
     np.testing.assert_allclose(Logistic().predict(z), 1 / (1 + np.exp(-z)), rtol=1e-15)
-
-
-# --- penalties ---
-
-
-@st.composite
-def penalised(draw):
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    layout = Layout(draw(st.integers(1, 3)), draw(st.integers(0, 2)))
-    w = rng.normal(size=layout.size(draw(st.integers(0, 6))))
-    return L2(draw(st.sampled_from([0.0, 1e-3, 0.7, 20.0]))), layout, w, rng
-
-
-@settings(deadline=None)
-@given(penalised())
-def test_l2_by_definition(case):
-    penalty, layout, w, rng = case
-    features = len(w) - layout.tail
-    mask = np.arange(len(w)) < features
-    assert penalty.value(w, layout) == pytest.approx(penalty.alpha / 2 * np.sum(w[mask] ** 2), rel=1e-14)
-    assert np.array_equal(penalty.grad(w, layout), penalty.alpha * w * mask)
-    v = rng.normal(size=len(w))
-    assert np.array_equal(penalty.hess_dot(v, layout), penalty.alpha * v * mask)
-
-
-@pytest.mark.parametrize("alpha", [-1e-9, np.nan, np.inf, -np.inf])
-def test_a_strength_that_makes_no_sense(alpha):
-    with pytest.raises(SpecError, match="needed a finite number, at least 0"):
-        L2(alpha)

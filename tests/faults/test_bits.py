@@ -11,12 +11,13 @@ from distributed import Client
 
 import blockdot as bd
 from blockdot.blocks.dask import DaskPool
+from blockdot.models.architecture import Architecture
 from blockdot.models.fit import fit
-from blockdot.models.recipe import PROXIMAL, SMOOTH, Recipe
+from blockdot.models.recipe import ONLINE, PROXIMAL, SMOOTH, Recipe
 
 pytestmark = pytest.mark.timeout(300)
 
-SOLVERS = SMOOTH + PROXIMAL
+SOLVERS = (*SMOOTH, *PROXIMAL, ONLINE)
 SITUATIONS = ("1 worker", "2 workers", "3 workers", "4 workers", "scaled during the fit", "killed", "frozen")
 
 
@@ -71,6 +72,10 @@ def bench(tmp_path_factory):
 
 
 def recipe(solver):
+    if solver == ONLINE:
+        return Recipe("logistic", alpha=1e-2, solver=ONLINE)
+    if solver == "gauss-newton":
+        return Recipe("logistic", alpha=1e-2, solver=solver, max_iter=4, network=Architecture((3,), "tanh"))
     return Recipe("logistic", alpha=1e-2, l1_ratio=0.5 * (solver in PROXIMAL), solver=solver, tol=1e-6, max_iter=40)
 
 

@@ -5,6 +5,7 @@ The conditions are computed here by dense NumPy, from the coefficients that came
 """
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -109,6 +110,8 @@ def kkt(loss, recipe, X, y, s, o, coef, intercept):
 
 def refusal(loss, penalty, solver):
     """What the refusal of a combination says, or None where it is allowed."""
+    if solver == "gauss-newton":
+        return "goes with a network"
     if penalty not in IS_SMOOTH and solver in SMOOTH:
         return "smooth"
     if penalty == "groups" and solver in ("owl-qn", "proximal-newton"):
@@ -132,15 +135,16 @@ def test_the_conditions_of_optimality_hold_or_the_pair_is_refused(loss_name, pen
         settings = dict(settings)
         has_rows = settings.pop("rows", False)
         weight, offset = (s, o) if has_rows else (np.ones(N), np.zeros(N))
-        recipe = Recipe(loss_name, options, solver=solver, tol=TOL, max_iter=20_000, **PENALTIES[penalty], **settings)
+        settings = PENALTIES[penalty] | settings
+        recipe = partial(Recipe, loss_name, options, solver=solver, tol=TOL, max_iter=20_000, **settings)
         data = bd.Dataset.from_arrays(X, y, weight, offset, block_rows=40)
         why = refusal(loss_name, penalty, solver)
         if why is not None:
             with pytest.raises(bd.BlockdotError, match=why):
-                fit(data, recipe, bd.ThreadPool(1))
+                fit(data, recipe(), bd.ThreadPool(1))
             continue
-        model, result = fit(data, recipe, bd.ThreadPool(1))
+        model, result = fit(data, recipe(), bd.ThreadPool(1))
         where = f"{way}, {solver}: {result.message}"
         assert result.status in ("converged", "stalled"), where
         coef = model.dense_coef().reshape(-1, D).T
-        assert kkt(loss, recipe, X, y, weight, offset, coef, model.intercept) < 50 * TOL, where
+        assert kkt(loss, recipe(), X, y, weight, offset, coef, model.intercept) < 50 * TOL, where

@@ -114,12 +114,15 @@ def test_derivatives_by_an_independent_library(name):
     X, S = X.toarray()[:, data.table.ids], s.sum()
     k, (h1, h2), out = X.shape[1], F.predictor.hidden, F.predictor.outputs or 1
 
-    def value(w):
+    def raw(w):
         W1, rest = w[: k * h1].reshape(k, h1), w[k * h1 :]
         W2, rest = rest[: h1 * h2].reshape(h1, h2), rest[h1 * h2 :]
         W3, rest = rest[: h2 * out].reshape(h2, out), rest[h2 * out :]
         b1, b2, b3 = rest[:h1], rest[h1 : h1 + h2], rest[h1 + h2 :]
-        z = anp.dot(anp.tanh(anp.dot(anp.tanh(anp.dot(X, W1) + b1), W2) + b2), W3) + b3 + o[:, None]
+        return anp.dot(anp.tanh(anp.dot(anp.tanh(anp.dot(X, W1) + b1), W2) + b2), W3) + b3 + o[:, None]
+
+    def value(w):
+        z = raw(w)
         one = z[:, 0]
         losses = {
             "softmax": lambda: anp.log(anp.sum(anp.exp(z), axis=1)) - z[np.arange(len(y)), y.astype(int) % out],
@@ -137,6 +140,12 @@ def test_derivatives_by_an_independent_library(name):
         assert abs(shift) < 1e-12
     np.testing.assert_allclose(F.value_and_grad(w)[1], autograd.grad(value)(w), atol=1e-10)
     np.testing.assert_allclose(F.hess_vec(w, v), autograd.hessian_vector_product(value)(w, v), atol=1e-10)
+    norm = autograd.grad(lambda w: anp.sqrt(anp.sum(autograd.grad(value)(w) ** 2)))
+    np.testing.assert_allclose(F.grad_norm_and_grad(w)[1], norm(w), atol=1e-10)
+    J, z = autograd.jacobian(raw)(w), raw_of(F, data, w)
+    u = F.loss.hess_dot(y, z, s, (J @ v).reshape(z.shape)).reshape(len(X), out)
+    product = np.einsum("nkp,nk->p", J, u) / S + F.penalty.hess_dot(v, F.layout)
+    np.testing.assert_allclose(F.gauss_newton_vec(w, v), product, atol=1e-10)
     np.testing.assert_allclose(F.hess_diag_estimate(w, 4, 1), hutchinson(autograd.hessian(value)(w), 4, 1), atol=1e-10)
 
 

@@ -1,0 +1,117 @@
+"""Online learning beside Vowpal Wabbit's: ``python -m benchmarks.online [ROWS …]`` prints one table.
+
+    text     from raw text to a model: svmlight for us (ingest into a store, then one pass), VW's own text for VW
+    store    from what was kept of the text (our store, VW's cache) to a model
+    loss     progressive: the mean loss of each row before it is learnt from, in the order of the file
+
+The rows are those of the click log, logistic loss, one pass, 2^20 slots. Both learn with their defaults; ours also in a
+random order, as ``fit`` does by itself. Each system runs in a process of its own, which starts, imports and compiles
+before the clock starts; VW counts its own rows by its own losses. Alternated runs, medians.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.clicklog import SLOTS, clicklog
+from benchmarks.rows import CACHE
+
+REPEATS = 5
+ROOT = Path(__file__).parents[1]
+
+
+def write(rows: int) -> tuple[Path, Path]:
+    """The rows as svmlight text, and as VW has it."""
+    ours, theirs = CACHE / f"online-{rows}.svm", CACHE / f"online-{rows}.vw"
+    if ours.exists() and theirs.exists():
+        return ours, theirs
+    CACHE.mkdir(exist_ok=True)
+    X, y = clicklog(rows)
+    indptr, ids, values = X.indptr.tolist(), X.indices.tolist(), X.data.tolist()
+    with ours.with_suffix(".svm.part").open("w") as svm, theirs.with_suffix(".vw.part").open("w") as vw:
+        for i, label in enumerate(y.tolist()):
+            start, stop = indptr[i], indptr[i + 1]
+            entries = [(j, f":{v:.7g}") for j, v in zip(ids[start:stop], values[start:stop], strict=True)]
+            svm.write(f"{label:g} {' '.join(f'{j + 1}{v}' for j, v in entries)}\n")
+            short = " ".join(f"{j}{v.removesuffix(':1')}" for j, v in entries)  # VW's text leaves a value of 1 out
+            vw.write(f"{'1' if label > 0 else '-1'} | {short}\n")
+    for path in (ours, theirs):
+        path.with_suffix(f"{path.suffix}.part").rename(path)
+    return ours, theirs
+
+
+def blockdot(text: Path, what: str) -> dict[str, float]:
+    """Seconds and progressive loss of ours."""
+    import blockdot as bd
+
+    small = bd.Dataset.from_arrays(np.eye(300), np.arange(300.0) % 2)
+    bd.SGDClassifier(max_iter=1).fit(small)  # compiled code is loaded
+    store = text.with_suffix(".blocks")
+    if what == "text" or not store.exists():
+        shutil.rmtree(store, ignore_errors=True)
+        bd.ingest([str(text)], out=str(store), format="svmlight", overwrite=True)  # and that of the reader
+        shutil.rmtree(store)
+    start = time.perf_counter()
+    if not store.exists():
+        bd.ingest([str(text)], out=str(store), format="svmlight")
+        if what != "text":
+            start = time.perf_counter()
+    data = bd.Dataset.open(store)
+    est = bd.SGDClassifier(max_iter=1, shuffle=what == "shuffled").fit(data)
+    return {"seconds": time.perf_counter() - start, "rows": data.n_rows, "loss": est.loss_curve_[-1]}
+
+
+def vw(text: Path, what: str) -> dict[str, float]:
+    """Seconds and progressive loss of VW."""
+    from vowpalwabbit import Workspace
+
+    Workspace(arg_list=["--quiet"]).finish()
+    cache = text.with_suffix(".vwcache")
+    options = ["-d", str(text), "--loss_function", "logistic", "-b", str(SLOTS.bit_length() - 1), "--quiet"]
+    if what == "store":
+        options += ["--cache_file", str(cache)]
+        if not cache.exists():
+            Workspace(arg_list=[*options, "--noop"]).finish()
+    start = time.perf_counter()
+    space = Workspace(arg_list=options)
+    seconds = time.perf_counter() - start
+    rows, loss = space.get_weighted_examples(), space.get_sum_loss()
+    space.finish()
+    return {"seconds": seconds, "rows": rows, "loss": loss / rows}
+
+
+RUNS = [("blockdot", "text"), ("vw", "text"), ("blockdot", "store"), ("vw", "store"), ("blockdot", "shuffled")]
+
+
+def measured(rows: int) -> dict[tuple[str, str], dict[str, float]]:
+    """The medians of alternated runs, each in a process of its own."""
+    texts = dict(zip(("blockdot", "vw"), write(rows), strict=True))
+    found: dict[tuple[str, str], list[dict[str, float]]] = {run: [] for run in RUNS}
+    for _ in range(REPEATS):
+        for system, what in RUNS:
+            command = [sys.executable, "-m", "benchmarks.online", "--one", system, what, str(texts[system])]
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+            found[system, what].append(json.loads(done.stdout))
+    return {run: {key: float(np.median([one[key] for one in many])) for key in many[0]} for run, many in found.items()}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        system, what, path = sys.argv[2:]
+        print(json.dumps({"blockdot": blockdot, "vw": vw}[system](Path(path), what)))
+    else:
+        print("| rows | | seconds | rows a second | progressive loss |\n| --- | --- | --- | --- | --- |")
+        for rows in [int(n) for n in sys.argv[1:]] or [200_000, 1_000_000]:
+            for (system, what), one in measured(rows).items():
+                seconds, rate = one["seconds"], one["rows"] / one["seconds"]
+                print(
+                    f"| {rows:,} | {system}, {what} | {seconds:.2f} | {rate:,.0f} | {one['loss']:.5f} |",
+                    flush=True,
+                )

@@ -23,6 +23,8 @@ from blockdot.errors import DataError
 _ROWS_FOR_DENSE = 64
 # Longer rows are sorted by a sort, shorter ones by insertion.
 _FEW = np.int64(48)
+# Knuth, *The Art of Computer Programming* 3, section 6.4: 2^64 times the golden ratio less 1.
+_MULTIPLIER, _HALF, _NEXT = np.uint64(0x9E3779B97F4A7C15), np.uint64(32), np.uint64(1)
 
 
 class Packed(NamedTuple):
@@ -47,7 +49,7 @@ def pack(indptr: NDArray[np.integer], ids: NDArray[np.int64], values: Stored | N
     width = int(ids.max(initial=-1)) + 1
     occurring = None
     if width > 4 * ids.size + 1024:  # counting beats sorting while the table of counts is no larger than the data
-        occurring, ids = np.unique(ids, return_inverse=True)
+        occurring, ids = _distinct(ids)
         width = len(occurring)
     count, mixed, zero = np.zeros(width, np.int64), np.zeros(width, np.bool_), np.zeros(width, np.bool_)
     _tally(ids, values, count, mixed, zero)
@@ -70,6 +72,39 @@ def pack(indptr: NDArray[np.integer], ids: NDArray[np.int64], values: Stored | N
     )
     _fill(rows, ids, values, place, packed.indptr, packed.indices, packed.values, packed.dense)
     return packed
+
+
+def _distinct(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct ids, ascending, and the place of each id among them: ``np.unique``, which sorts all of the ids."""
+    table = np.full(1 << (2 * ids.size).bit_length(), -1, np.int64)
+    found, places = np.empty(ids.size, np.int64), np.empty(ids.size, np.int64)
+    found = found[: _find_distinct(ids, table, found, places)]
+    order = np.argsort(found)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return found[order], rank[places]
+
+
+@numba.njit(nogil=True, cache=True)
+def _find_distinct(
+    ids: NDArray[np.int64], table: NDArray[np.int64], found: NDArray[np.int64], places: NDArray[np.int64]
+) -> int:
+    """The distinct ids in the order in which they come, and the place of each among them: a hash table of places.
+
+    ``table`` has a power of two of slots, more than there are ids, all −1. Returns how many are distinct.
+    """
+    count, last = 0, np.uint64(table.size - 1)
+    for k in range(ids.size):
+        x = np.uint64(ids[k]) * _MULTIPLIER
+        slot = (x ^ (x >> _HALF)) & last
+        while table[slot] >= 0 and found[table[slot]] != ids[k]:
+            slot = (slot + _NEXT) & last
+        if table[slot] < 0:
+            table[slot] = count
+            found[count] = ids[k]
+            count += 1
+        places[k] = table[slot]
+    return count
 
 
 @numba.njit(nogil=True, cache=True)

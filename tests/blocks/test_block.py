@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockdot.blocks.block import Block
+from blockdot.blocks.numbering import _distinct
 from blockdot.errors import DataError
 
 
@@ -151,3 +152,10 @@ def test_tiles_are_the_rows_in_order_without_a_copy(size):
     assert all(np.shares_memory(tile.X.values, block.X.values) for tile in tiles)
     none = Block.from_rows(indptr, ids, None)
     assert all(tile.y is None and tile.sample_weight is None and tile.offset is None for tile in none.tiles(size))
+
+
+@given(st.lists(st.integers(0, 2**62) | st.integers(0, 3) | st.integers(0, 2**20).map(lambda i: i << 40)))
+def test_ids_are_told_apart_as_sorting_does(ids):
+    array = np.array(ids, np.int64)
+    for found, expected in zip(_distinct(array), np.unique(array, return_inverse=True), strict=True):
+        assert np.array_equal(found, expected)

@@ -76,7 +76,7 @@ def pack(indptr: NDArray[np.integer], ids: NDArray[np.int64], values: Stored | N
 
 def _distinct(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The distinct ids, ascending, and the place of each id among them: ``np.unique``, which sorts all of the ids."""
-    table = np.full(1 << (2 * ids.size).bit_length(), -1, np.int64)
+    table = np.full(1 << (2 * ids.size).bit_length(), -1, np.int32)
     found, places = np.empty(ids.size, np.int64), np.empty(ids.size, np.int64)
     found = found[: _find_distinct(ids, table, found, places)]
     order = np.argsort(found)
@@ -87,7 +87,7 @@ def _distinct(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
 
 @numba.njit(nogil=True, cache=True)
 def _find_distinct(
-    ids: NDArray[np.int64], table: NDArray[np.int64], found: NDArray[np.int64], places: NDArray[np.int64]
+    ids: NDArray[np.int64], table: NDArray[np.int32], found: NDArray[np.int64], places: NDArray[np.int64]
 ) -> int:
     """The distinct ids in the order in which they come, and the place of each among them: a hash table of places.
 

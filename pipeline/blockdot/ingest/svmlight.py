@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blockdot.errors import DataError
 from blockdot.ingest import svmlight_kernel as kernel
@@ -45,8 +46,8 @@ def labels_of(text: Piece, spec: DataSpec) -> set[str]:
 def _parse(text: Piece, spec: DataSpec) -> tuple[Rows, LabelLists | None]:
     """The rows, with y where each has one label; and their labels where they have any number."""
     raw, listed = np.frombuffer(text.data, np.uint8), spec.label is not None and spec.label.is_list
-    n_lines, n_entries = text.data.count(b"\n") + 1, text.data.count(b":")
-    n_labels = n_lines + (text.data.count(b",") if listed else 0)
+    n_lines, n_entries = _count(raw, b"\n") + 1, _count(raw, b":")
+    n_labels = n_lines + (_count(raw, b",") if listed else 0)
     labels, label_end = np.empty(n_labels), np.empty(n_lines, np.int64)
     line, indptr = np.empty(n_lines, np.int64), np.empty(n_lines + 1, np.int64)
     ids, values = np.empty(n_entries, np.int64), np.empty(n_entries + 1)
@@ -70,6 +71,11 @@ def _parse(text: Piece, spec: DataSpec) -> tuple[Rows, LabelLists | None]:
         return replace(found, y=labels[:rows]), None
     counts = np.diff(label_end[:rows], prepend=0)
     return found, LabelLists.of_numbers(np.repeat(np.arange(rows), counts), labels[: counts.sum()], rows)
+
+
+def _count(raw: NDArray[np.uint8], byte: bytes) -> int:
+    """How often a byte occurs: ``bytes.count`` stops at each, and is several times slower where there are many."""
+    return int(np.count_nonzero(raw == byte[0]))
 
 
 def _convert(text: Piece, start: int, end: int) -> float:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from blockdot.ingest.build import ingest as ingest
     from blockdot.ingest.spec import FeaturesSpec as FeaturesSpec
     from blockdot.ingest.spec import Split as Split
+    from blockdot.ingest.stream import stream as stream
     from blockdot.linalg.matrix import BlockMatrix as BlockMatrix
     from blockdot.models.classifiers import LinearSVC as LinearSVC
     from blockdot.models.classifiers import LogisticRegression as LogisticRegression
@@ -94,6 +95,7 @@ _HOME = {
     "BlockdotError": "errors",
     "FeaturesSpec": "ingest.spec",
     "Split": "ingest.spec",
+    "stream": "ingest.stream",
     "BlockMatrix": "linalg.matrix",
     "LinearSVC": "models.classifiers",
     "LogisticRegression": "models.classifiers",

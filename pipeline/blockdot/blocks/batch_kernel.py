@@ -116,3 +116,25 @@ def put(own: NDArray[np.float64], places: NDArray[np.int64], count: int, table: 
         for s in range(count):
             for c in range(table.shape[2]):
                 table[p, s, c] = own[s, i * table.shape[2] + c]
+
+
+@numba.njit(nogil=True, cache=True)
+def enter(
+    ids: NDArray[np.int64], slots: NDArray[np.int64], known: NDArray[np.int64], count: int, places: NDArray[np.int64]
+) -> int:
+    """The places of ``ids`` among the ``known`` ones, of which there are ``count``; those not known are added.
+
+    ``slots`` is a hash table of places, a power of two of them, −1 where there is none; it must stay half empty, and
+    ``known`` must have room. Returns how many are known then.
+    """
+    last = np.uint64(slots.size - 1)
+    for k in range(ids.size):
+        slot = _mixed(np.uint64(ids[k])) & last
+        while slots[slot] >= 0 and known[slots[slot]] != ids[k]:
+            slot = (slot + _ONE) & last
+        if slots[slot] < 0:
+            slots[slot] = count
+            known[count] = ids[k]
+            count += 1
+        places[k] = slots[slot]
+    return count

@@ -10,7 +10,7 @@ first; ``places`` says where each lies among the features of the data set.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,14 +64,13 @@ class Dealing:
         """The order of the blocks themselves."""
         return self.rows(n_blocks, epoch, -1, 0, n_blocks)
 
-    def cuts(self, block: Block, epoch: int, index: int) -> Iterator[Cut]:
+    def cuts(self, block: Block, epoch: int, index: int, places_of: Places | None = None) -> Iterator[Cut]:
         """All rows of block ``index``, some batches at a time; the last batch may be smaller."""
         step = self.size * max(_ROWS_A_CUT // self.size, 1)
         for start in range(0, block.n_rows, step):
             stop = min(start + step, block.n_rows)
-            yield cut(
-                block, self.rows(block.n_rows, epoch, index, start, stop), self.size, self.noise(epoch, index, start)
-            )
+            rows = self.rows(block.n_rows, epoch, index, start, stop)
+            yield cut(block, rows, self.size, self.noise(epoch, index, start), places_of)
 
     def noise(self, epoch: int, index: int, start: int) -> int:
         """Names the batch that begins at place ``start`` of the order of block ``index``."""
@@ -119,8 +118,15 @@ def _part(column: Floats | None, rows: slice) -> Floats | None:
     return None if column is None else column[rows]
 
 
-def cut(block: Block, rows: NDArray[np.int64], size: int, noise: int = 0) -> Cut:
-    """The given rows of a block, ``size`` at a time; one batch without rows where none are given."""
+Places = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+
+
+def cut(block: Block, rows: NDArray[np.int64], size: int, noise: int = 0, places_of: Places | None = None) -> Cut:
+    """The given rows of a block, ``size`` at a time; one batch without rows where none are given.
+
+    ``places_of`` gives the places of features by their ids; by default they are those among the features of the data
+    set.
+    """
     X, n = block.X, len(rows)
     entries = int(np.sum(X.indptr[rows + 1].astype(np.int64) - X.indptr[rows]))
     indptr, indices = np.empty(n + 1, np.int32), np.empty(entries, np.uint32)
@@ -133,8 +139,12 @@ def cut(block: Block, rows: NDArray[np.int64], size: int, noise: int = 0) -> Cut
     )  # fmt: skip
     matrix = Matrix(indptr, indices, values, X.n_columns, None if X.dense is None else X.dense[rows])
     y, s, o = (None if column is None else column[rows] for column in (block.y, block.sample_weight, block.offset))
-    places = block.places[columns[: ends[-1]]]
-    return Cut(size, Batch(matrix, places, y, s, o), ends, block.places[: X.n_dense], noise)
+    own = columns[: ends[-1]]
+    if places_of is None:
+        head, places = block.places[: X.n_dense], block.places[own]
+    else:
+        head, places = places_of(block.columns[: X.n_dense]), places_of(block.columns[own])
+    return Cut(size, Batch(matrix, places, y, s, o), ends, head, noise)
 
 
 class _Stamps(threading.local):
@@ -171,6 +181,15 @@ class Table:
         stop = len(vectors[0]) - tail
         rows = np.stack([v[:stop].reshape(-1, width) for v in vectors], axis=1)
         return cls(rows, np.stack([v[stop:] for v in vectors]))
+
+    def grow(self, n_features: int, fill: Sequence[float]) -> None:
+        """Make room for so many features, for about twice as many; of each new one vector s is ``fill[s]``."""
+        k, *shape = self.rows.shape
+        if n_features > k:
+            rows = np.empty((2 * n_features, *shape))
+            rows[:k] = self.rows
+            rows[k:] = np.asarray(fill)[:, np.newaxis]
+            self.rows = rows
 
     def vector(self, s: int) -> Floats:
         """Vector number s, flat, a copy."""

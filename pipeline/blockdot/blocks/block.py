@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -22,6 +23,8 @@ from blockdot.errors import DataError
 TILE_ROWS = (
     32_768  # few calls a pass, and z, u and the targets of a tile still fit the second-level cache (docs/design.md)
 )
+# Ids below this can be columns of rows that are gone through once.
+_NARROW = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,7 @@ class Block:
         row_id: NDArray[np.int64] | None = None,
         group: NDArray[np.int64] | None = None,
         dtype: DTypeLike = np.float32,
+        once: bool = False,
     ) -> Block:
         """Number the features of some rows by their frequency here, and drop values that are all 1.
 
@@ -71,12 +75,20 @@ class Block:
             One number a row, or None; of y also L of them.
         dtype
             float32 or float64, for the values.
+        once
+            Whether the rows are gone through once only: then, in a space of ids that is not wide, the ids are the
+            columns, for numbering them would take longer than it saves.
         """
         if len(ids) > np.iinfo(np.int32).max:
             raise DataError(
                 f"a block has {len(ids):,} non-zeros; at most 2^31 - 1 fit: cut the data into smaller blocks"
             )
         stored = None if values is None else np.asarray(values, dtype)
+        width = int(ids.max(initial=-1)) + 1
+        if once and width <= _NARROW and (ids.size == 0 or ids.min() >= 0):
+            plain = stored is None or bool(np.all(stored == 1))
+            parts = indptr.astype(np.int32), ids.astype(np.uint32), None if plain else stored
+            return cls(Matrix(*parts, width), _range(width), None, y, sample_weight, offset, row_id, group)
         packed = pack(indptr, np.asarray(ids, np.int64), stored)
         matrix = Matrix(packed.indptr, packed.indices, packed.values, len(packed.columns), packed.dense)
         return cls(matrix, packed.columns, None, y, sample_weight, offset, row_id, group)
@@ -124,6 +136,13 @@ class Block:
                 group=None,
                 memo=None,
             )
+
+
+@lru_cache(maxsize=4)
+def _range(width: int) -> NDArray[np.int64]:
+    numbers = np.arange(width)
+    numbers.flags.writeable = False
+    return numbers
 
 
 def _part(array: Floats | None, start: int, stop: int) -> Floats | None:

@@ -84,22 +84,35 @@ def ingest(
     DataError
         For input that is not what it claims to be, with file, line, what was found, and what is needed.
     """
+    pool = pool or ThreadPool()
+    held = None if split is None else parse_spec(Split, split, "split")
     given = {"format": format, "label": label, "weight": weight}
+    work, fitted = prepared(inputs, given, data, features, held, test_out, pool)
+    outs = [Path(out)] if test_out is None else [Path(out), Path(test_out)]
+    recipe = survey.Recipe(fitted, work.block_bytes, held)
+    _build(work, recipe, outs, pool, progress, overwrite)
+    return Dataset.open(out)
+
+
+def prepared(
+    inputs: Inputs,
+    given: Mapping[str, object],
+    data: DataSpec | Mapping[str, object] | None,
+    features: FeaturesSpec | Mapping[str, object] | None,
+    held: Split | None,
+    test_out: object,
+    pool: Pool,
+) -> tuple[Plan, FittedFeatures]:
+    """Where the rows are, and how they become features: what is known before the first of them is read."""
     spec = _data_spec(data, {name: value for name, value in given.items() if value is not None})
     wanted = None if features is None else parse_spec(FeaturesSpec, features, "features")
-    held = None if split is None else parse_spec(Split, split, "split")
     _check_options(spec, wanted, held, test_out)
-    pool = pool or ThreadPool()
     work = plan(inputs, spec, pool)
     if wanted is not None:
         refuse_leaks(spec, wanted)
         for source in work.sources:
             refuse_shadows(source, wanted)
-    fitted = survey.fit(work, spec, wanted, held, pool)
-    outs = [Path(out)] if test_out is None else [Path(out), Path(test_out)]
-    recipe = survey.Recipe(fitted, work.block_bytes, held)
-    _build(work, recipe, outs, pool, progress, overwrite)
-    return Dataset.open(out)
+    return work, survey.fit(work, spec, wanted, held, pool)
 
 
 def ingest_for_prediction(
@@ -190,7 +203,7 @@ def _build_chunk(chunk: Chunk, recipe: survey.Recipe, directories: tuple[Path, .
     blocks: tuple[list[WrittenBlock], ...] = tuple([] for _ in directories)
     read, dropped = 0, Counter[str]()
     dtype, source = recipe.fitted.data.dtype, chunk.source
-    for i, rows in enumerate(_read(chunk, recipe)):
+    for i, rows in enumerate(read_chunk(chunk, recipe)):
         read += rows.read
         dropped.update(rows.dropped)
         sides = [rows] if rows.test is None else [rows.take(~rows.test), rows.take(rows.test)]
@@ -201,7 +214,7 @@ def _build_chunk(chunk: Chunk, recipe: survey.Recipe, directories: tuple[Path, .
     return _Done(blocks, read, dropped)
 
 
-def _read(chunk: Chunk, recipe: survey.Recipe) -> Iterator[Rows]:
+def read_chunk(chunk: Chunk, recipe: survey.Recipe) -> Iterator[Rows]:
     """The rows of each piece of a chunk."""
     data, split, file = recipe.fitted.data, recipe.split, chunk.source.name
     if data.format != "svmlight":

@@ -75,8 +75,11 @@ class Rows:
             test=None if self.test is None else self.test[mask],
         )
 
-    def to_block(self, file: int, dtype: str) -> Block:
-        """The rows as a block. Raises DataError for a value that is too large for ``dtype``."""
+    def to_block(self, file: int, dtype: str, *, once: bool = False) -> Block:
+        """The rows as a block, which is gone through ``once`` only, or again and again.
+
+        Raises DataError for a value that is too large for ``dtype``.
+        """
         if self.values is not None:
             self._refuse_overflow(self.values, dtype)
         return Block.from_rows(
@@ -89,6 +92,7 @@ class Rows:
             row_id=(np.int64(file) << LINE_BITS) | self.lines,
             group=self.group,
             dtype=np.dtype(dtype),
+            once=once,
         )
 
     def _refuse_overflow(self, values: Floats, dtype: str) -> None:

@@ -182,7 +182,7 @@ def _block(file: Path, group: int, table: pa.Table) -> Block:
     order = np.lexsort((ids, row))
     if np.any((np.diff(ids[order]) == 0) & (np.diff(row[order]) == 0)):
         raise DataError(f"{where}: an index occurs twice in a row; needed each once")
-    found = {
+    found: dict[str, Any] = {
         attribute: _numbers(where, table, name) for name, attribute in _OPTIONAL.items() if name in table.column_names
     }
     return Block.from_rows(indptr, ids, values, dtype=np.float64, **found)

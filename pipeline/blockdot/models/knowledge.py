@@ -32,7 +32,7 @@ from blockdot.models.kinds import kind_of, make_loss
 from blockdot.models.learning import Learnt, Penalized, course, learn
 from blockdot.models.model import Fit, Model
 from blockdot.models.recipe import Recipe
-from blockdot.models.stochastic import Course, Point
+from blockdot.models.stochastic import Course, Learner, Point
 from blockdot.models.targets import Tally, checked
 from blockdot.objective.links import Identity
 from blockdot.objective.losses import Loss
@@ -64,6 +64,26 @@ class Knowledge:
     def none(cls, problem: _Problem) -> Knowledge:
         """Nothing."""
         return cls(problem, np.empty(0, np.int64))
+
+    @classmethod
+    def of(cls, knowledge: Knowledge | None, recipe: Recipe, found: Tally) -> Knowledge:
+        """What is known, with the recipe as it is now; nothing before the first rows, which ``found`` tallies."""
+        if knowledge is None:
+            return cls.none(_Problem.of(recipe, found, None))
+        return replace(knowledge, problem=replace(knowledge.problem, recipe=recipe))
+
+    def concluded(
+        self, data: Dataset, learner: Learner, size: int, learnt: Learnt, labels: tuple[float, ...] | None
+    ) -> tuple[Model, Result[Any]]:
+        """The model of all that is known, and how learning from ``data`` ended, in batches of ``size`` rows."""
+        assert self.found is not None
+        nothing = np.zeros(len(self.ids))
+        all_seen = replace(data, table=FeatureTable(self.ids, nothing.astype(np.int64), nothing, nothing))
+        w, *slots = self.vectors
+        p = self.problem.penalty(all_seen).over(self.problem.layout, len(self.ids))
+        result = result_of(size, learnt, 0.0, learner.rule.result(tuple(slots), At(w, self.steps, p)))
+        case = Settled(all_seen, self.problem.recipe, labels, self.found, None)
+        return case.model(result.w, self.problem.outputs, _record(case, result)), result
 
     def vector(self, s: int, table: FeatureTable, out: Vector) -> Vector:
         """What vector s says of the features of ``table``, into ``out``, which says it of those that are not known."""
@@ -146,7 +166,7 @@ def fit_online(
             callbacks=callbacks,
         )
     w = lessons.result(learnt.point) if learnt.best is None else learnt.best
-    result = result_of(lessons, learnt, time.perf_counter() - began, w)
+    result = result_of(lessons.dealing.size, learnt, time.perf_counter() - began, w)
     logger.info("%s: %s", how.name, result.message)
     model = case.model(result.w, problem.outputs, _record(case, result))
     return model, result, Knowledge.none(problem).and_more(learnt.point, data.table, case.found)
@@ -156,29 +176,26 @@ def learn_more(
     data: Dataset, recipe: Recipe, pool: Pool, knowledge: Knowledge | None, labels: tuple[float, ...] | None
 ) -> tuple[Model, Result[Any], Knowledge]:
     """Go through ``data`` once, from what is known; ``labels`` are those of all rows to come, None for numbers."""
-    if recipe.network is not None:
-        raise SpecError("a network has weights to begin with for the features of a fit alone: fit it to all rows")
-    if recipe.online.held_out is not None:
-        raise SpecError("rows are held out to stop a fit by; rows that come later have nothing to stop")
     data = replace(data, labels=labels)
-    recipe, labels = by_classes(replace(recipe, online=replace(recipe.online, epochs=1)), data)
+    recipe, labels = for_more(recipe, data)
     loss = make_loss(recipe.loss, recipe.options)
     with encoded(data, recipe, labels, pool).on(pool) as blocks:
         found = checked(data, blocks, loss, len(labels or ()))
-        known = Knowledge.none(_Problem.of(recipe, found, None)) if knowledge is None else knowledge
-        problem = replace(known.problem, recipe=recipe)
+        known = Knowledge.of(knowledge, recipe, found)
+        problem = known.problem
         lessons = problem.course(blocks, data, before=known.steps)
         point = known.point(data.table, lessons)
         learnt = learn(lessons, point, epochs=known.calls + 1, begin=known.calls)
     known = known.and_more(learnt.point, data.table, found)
-    assert known.found is not None
-    nothing = np.zeros(len(known.ids))
-    all_seen = replace(data, table=FeatureTable(known.ids, nothing.astype(np.int64), nothing, nothing))
-    w, *slots = known.vectors
-    at = At(w, known.steps, problem.penalty(all_seen).over(problem.layout, len(known.ids)))
-    result = result_of(lessons, learnt, 0.0, lessons.learner.rule.result(tuple(slots), at))
-    case = Settled(all_seen, recipe, labels, known.found, None)
-    return case.model(result.w, problem.outputs, _record(case, result)), result, known
+    model, result = known.concluded(data, lessons.learner, lessons.dealing.size, learnt, labels)
+    return model, result, known
+
+
+def for_more(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...] | None]:
+    """The recipe for rows that come later, of which ``data`` has the labels that all may have; and the labels."""
+    if recipe.network is not None:
+        raise SpecError("a network has weights to begin with for the features of a fit alone: fit it to all rows")
+    return by_classes(replace(recipe, online=replace(recipe.online, epochs=1, held_out=None)), data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +223,11 @@ class _Problem:
         at_mean = getattr(loss, "start_z", None)
         origin = constant or (at_mean(found.mean) if callable(at_mean) else found.mean,)
         return cls(recipe, origin, unit)
+
+    @property
+    def is_curved(self) -> bool:
+        """Whether the gradient of the loss is in the units of y, too."""
+        return self.recipe.loss in _CURVED
 
     @property
     def loss(self) -> Loss:
@@ -246,7 +268,7 @@ class _Problem:
         """The course over ``blocks``, which are those of ``data``."""
         recipe = self.recipe
         return course(
-            recipe.online.in_units(self.unit, curved=recipe.loss in _CURVED),
+            recipe.online.in_units(self.unit, curved=self.is_curved),
             self.loss,
             self.predictor,
             blocks,
@@ -321,14 +343,12 @@ _ENDS = {
 }
 
 
-def result_of(lessons: Course, learnt: Learnt, seconds: float, w: Vector) -> Result[Any]:
+def result_of(size: int, learnt: Learnt, seconds: float, w: Vector) -> Result[Any]:
     """How learning ended, and the parameters ``w`` to predict with."""
     status, how = _ENDS[learnt.ended]
     last, epochs = learnt.history[-1], len(learnt.history)
     passes = "one pass" if epochs == 1 else f"{epochs} passes"
-    message = (
-        f"{how} {passes} in {learnt.point.t:,} steps of {lessons.dealing.size} rows (progressive loss {last.loss:.6g}"
-    )
+    message = f"{how} {passes} in {learnt.point.t:,} steps of {size} rows (progressive loss {last.loss:.6g}"
     message += ")" if last.held_out is None else f", of the rows held out {last.held_out:.6g})"
     return Result(w, last.loss, math.nan, math.nan, epochs, epochs, seconds, status, message, (), learnt)
 

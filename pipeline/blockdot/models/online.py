@@ -24,16 +24,24 @@ from sklearn.utils.metaestimators import available_if
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
+<<<<<<< HEAD
 from blockdot.models.classifiers import LinearClassifier, Probabilistic
 from blockdot.models.estimator import Estimator, LinearEstimator, Rows
+=======
+from blockdot.ingest.stream import Stream
+from blockdot.models.classifiers import Probabilistic
+from blockdot.models.estimator import Estimator, Rows
+>>>>>>> c9d0f8c (Rows are learnt from while raw files are read: bd.stream, which stores nothing)
 from blockdot.models.journal import Journal
 from blockdot.models.kinds import Option
 from blockdot.models.knowledge import Knowledge, fit_online, learn_more
 from blockdot.models.learning import Online
 from blockdot.models.recipe import ONLINE, Recipe
 from blockdot.models.regressors import Regressor
+from blockdot.models.streaming import learn_from
 from blockdot.solvers import Result, Status
 
+Labels = Callable[[Dataset | Stream], tuple[float, ...] | None]
 _SCHEDULES = {"constant": "constant", "invscaling": "inverse-scaling", "cosine": "cosine"}
 
 
@@ -180,14 +188,38 @@ class OnlineLinear(LinearEstimator, OnlineModel):
 
     def _learn_more(
         self,
+        X: Rows | Stream,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        offset: ArrayLike | None,
+        labels: Labels,
+    ) -> Self:
+        known: Knowledge | None = getattr(self, "_knowledge", None)
+        recipe = replace(self._recipe(), online=replace(self._online(), held_out=None))
+        if isinstance(X, Stream):
+            if not (y is None and sample_weight is None and offset is None):
+                raise SpecError("a stream has its targets, weights and offsets: call partial_fit(stream) without them")
+            self.model_, result, self._knowledge = learn_from(X, recipe, known, labels(X))
+            self.n_features_in_ = self.model_.info.n_features
+        else:
+            result = self._learn_from_rows(X, y, sample_weight, offset, recipe, labels)
+        before = self.loss_curve_ if known is not None else []
+        self.t_, self.loss_curve_ = self._knowledge.steps, [*before, result.value]
+        self.n_iter_ = len(self.loss_curve_)
+        if self._fell_short(result) and not self.early_stopping:
+            warnings.warn(f"{type(self).__name__}: {result.message}", ConvergenceWarning, stacklevel=3)
+        return self
+
+    def _learn_from_rows(
+        self,
         X: Rows,
         y: ArrayLike | None,
         sample_weight: ArrayLike | None,
         offset: ArrayLike | None,
-        labels: Callable[[Dataset], tuple[float, ...] | None],
-    ) -> Self:
+        recipe: Recipe,
+        labels: Labels,
+    ) -> Result[Any]:
         known: Knowledge | None = getattr(self, "_knowledge", None)
-        recipe = replace(self._recipe(), online=replace(self._online(), held_out=None))
         with (
             self._pool() as pool,
             self._training_data(X, y, sample_weight, offset, pool, reset=known is None) as data,
@@ -196,12 +228,7 @@ class OnlineLinear(LinearEstimator, OnlineModel):
                 raise DataError(f"these rows have {data.n_features} features; those before had {self.n_features_in_}")
             self.model_, result, self._knowledge = learn_more(data, recipe, pool, known, labels(data))
             self.n_features_in_ = data.n_features
-        before = self.loss_curve_ if known is not None else []
-        self.t_, self.loss_curve_ = self._knowledge.steps, [*before, result.value]
-        self.n_iter_ = len(self.loss_curve_)
-        if self._fell_short(result) and not self.early_stopping:
-            warnings.warn(f"{type(self).__name__}: {result.message}", ConvergenceWarning, stacklevel=3)
-        return self
+        return result
 
 
 def _knows_probabilities(estimator: SGDClassifier) -> bool:
@@ -248,13 +275,13 @@ class SGDClassifier(Probabilistic, LinearClassifier, OnlineLinear):
 
     def partial_fit(
         self,
-        X: Rows,
+        X: Rows | Stream,
         y: ArrayLike | None = None,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         offset: ArrayLike | None = None,
     ) -> Self:
-        """Learn from these rows, once, and go on from what was learnt before.
+        """Learn from these rows, once, and go on from what was learnt before; of a stream, while it is read.
 
         ``classes`` are those of all rows to come; the first call needs them where its own rows lack one. Features that
         no row had before get weights now. A weight of 1 counts as a row; "balanced" class weights are those of a fit.
@@ -271,13 +298,18 @@ class SGDClassifier(Probabilistic, LinearClassifier, OnlineLinear):
             self._learn_more(X, y, sample_weight, offset, self._labels)
         finally:
             del self._expected
-        if isinstance(X, Dataset):
+        if isinstance(X, (Dataset, Stream)):
             self.classes_ = self.model_.class_labels
         return self
 
-    def _labels(self, data: Dataset) -> tuple[float, ...] | None:
+    def _labels(self, data: Dataset | Stream) -> tuple[float, ...] | None:
         """The labels, in the store, of all rows to come."""
-        if self._expected is None or data.n_labels is not None:
+        if isinstance(data, Stream):
+            if self._expected is None and data.classes is None:
+                raise SpecError("rows are not read yet: say their classes, as in partial_fit(stream, classes=[0, 1])")
+            if self._expected is None:
+                return tuple(float(i) for i in range(len(data.classes or ())))
+        elif self._expected is None or data.n_labels is not None:
             return data.labels
         if self._expected.dtype.kind in "biuf":
             return tuple(self._expected.astype(np.float64).tolist())
@@ -347,12 +379,12 @@ class SGDRegressor(Regressor, OnlineLinear):
 
     def partial_fit(
         self,
-        X: Rows,
+        X: Rows | Stream,
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         offset: ArrayLike | None = None,
     ) -> Self:
-        """Learn from these rows, once, and go on from what was learnt before.
+        """Learn from these rows, once, and go on from what was learnt before; of a stream, while it is read.
 
         Features that no row had before get weights now. A weight of 1 counts as a row.
         """

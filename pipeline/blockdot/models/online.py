@@ -24,14 +24,9 @@ from sklearn.utils.metaestimators import available_if
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
-<<<<<<< HEAD
+from blockdot.ingest.stream import Stream
 from blockdot.models.classifiers import LinearClassifier, Probabilistic
 from blockdot.models.estimator import Estimator, LinearEstimator, Rows
-=======
-from blockdot.ingest.stream import Stream
-from blockdot.models.classifiers import Probabilistic
-from blockdot.models.estimator import Estimator, Rows
->>>>>>> c9d0f8c (Rows are learnt from while raw files are read: bd.stream, which stores nothing)
 from blockdot.models.journal import Journal
 from blockdot.models.kinds import Option
 from blockdot.models.knowledge import Knowledge, fit_online, learn_more

@@ -77,6 +77,7 @@ def test_a_wrong_setting_is_refused_in_words(spec, setting, words):
 def test_hidden_layers_go_with_what_a_network_has(spec, setting, words):
     network = load_job(spec, ["model.hidden=[8, 4]", "model.activation=tanh"]).model.network
     assert (network.hidden, network.activation) == ((8, 4), "tanh")
+    assert load_job(spec, ["model.hidden=8"]).model.network.hidden == (8,)
     assert load_job(spec).model.network is None
     with pytest.raises(SpecError, match=words):
         load_job(spec, ["model.hidden=[4]", setting])

@@ -46,6 +46,10 @@ class FoldsTable(Table):
         return HashedFolds(self.folds, self.seed) if self.by == "identity" else TimeFolds(self.folds)
 
 
+def _layers(value: object) -> object:
+    return [value] if isinstance(value, int) else value
+
+
 def _folds(value: object) -> object:
     return {"folds": value} if isinstance(value, int) else value
 
@@ -56,8 +60,8 @@ class ModelTable(Table):
     kind: Literal[
         "logistic", "linear", "svc", "huber", "quantile", "svr", "poisson", "gamma", "inverse-gaussian", "tweedie"
     ]
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """How many units each hidden layer of a network has; none for a linear model."""
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_layers)] = ()
+    """How many units each hidden layer of a network has, one number or several; none for a linear model."""
     activation: str | None = None
     """What the units of the hidden layers do (default "relu")."""
     alpha: float = Field(default=1e-6, ge=0, allow_inf_nan=False)

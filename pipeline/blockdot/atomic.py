@@ -16,9 +16,10 @@ import re
 import secrets
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -88,6 +89,23 @@ def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 lock_path.unlink(missing_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A new directory among the temporary files, removed when the block ends.
+
+    It is renamed before: a call on a cluster that still runs then, because another one failed or it was made again,
+    finds no directory to write to. Otherwise what it writes while the files are removed would stay.
+    """
+    path = Path(tempfile.mkdtemp(prefix="blockdot-"))
+    try:
+        yield path
+    finally:
+        gone = path.with_name(f"{path.name}.partial")
+        with suppress(OSError):
+            path = path.rename(gone)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -132,3 +134,29 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
         atomic.write_file(tmp_path / "none/part", b"x")
     with pytest.raises(StoreError, match=r"cannot write \S+/none: No such file"):
         atomic.sweep(tmp_path / "none")
+
+
+def test_a_temporary_directory_goes_although_a_call_still_writes_into_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    over = threading.Event()
+
+    def write(folder):
+        i = 0
+        while not over.is_set():
+            with suppress(OSError):
+                (folder / str(i)).mkdir()
+                (folder / str(i) / "part").write_bytes(b"x")
+            i += 1
+        return i
+
+    with ThreadPoolExecutor(1) as executor:
+        for _ in range(5):
+            with atomic.temporary_directory() as folder:
+                writing = executor.submit(write, folder)
+                while len(names(folder)) < 100:
+                    pass
+            assert names(tmp_path) == []
+            over.set()
+            assert writing.result(60) > 100
+            over.clear()
+    assert names(tmp_path) == []

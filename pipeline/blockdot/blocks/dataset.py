@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 import blockdot
+from blockdot import atomic
 from blockdot.blocks.arrays import Arrays, Columns, Targets, require_weight, rows_a_block
 from blockdot.blocks.block import Block
 from blockdot.blocks.opened import StoreSource, open_store
@@ -284,8 +284,8 @@ class Dataset:
             with Blocks(self.source, pool) as blocks:
                 yield blocks
             return
-        with TemporaryDirectory(prefix="blockdot-") as directory:
-            stored = self.save(Path(directory) / uuid.uuid4().hex)
+        with atomic.temporary_directory() as directory:
+            stored = self.save(directory / uuid.uuid4().hex)
             try:
                 with Blocks(stored.source, pool) as blocks:
                     yield blocks

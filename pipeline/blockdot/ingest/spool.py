@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -241,8 +240,8 @@ class Spool:
 @contextmanager
 def spooling(pool: Pool, client: Any = None) -> Iterator[Spool]:
     """A spool whose folder goes at the end."""
-    with TemporaryDirectory(prefix="blockdot-", ignore_cleanup_errors=True) as folder:
-        spool = Spool(Path(folder), pool, client)
+    with atomic.temporary_directory() as folder:
+        spool = Spool(folder, pool, client)
         try:
             yield spool
         finally:

@@ -49,7 +49,7 @@ def test_rows_that_are_gone_through_once_have_the_same_entries(top, values):
         )
         expected = zip([0, 0, 2, 2], ids.tolist(), values or [1.0] * 4, strict=True)
         assert sorted(entries) == sorted(expected)
-    assert (once.X.n_columns == 10) == (top == 9)
+    assert (once.X.n_columns == 16) == (top == 9)
     assert (once.X.values is None) == (kept.X.values is None)
     with pytest.raises(DataError, match="feature id -1 is negative"):
         Block.from_rows(indptr, np.array([0, 1, -1, 2]), None, once=True)

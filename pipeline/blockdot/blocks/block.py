@@ -86,6 +86,7 @@ class Block:
         stored = None if values is None else np.asarray(values, dtype)
         width = int(ids.max(initial=-1)) + 1
         if once and width <= _NARROW and (ids.size == 0 or ids.min() >= 0):
+            width = 1 << width.bit_length()  # so that many blocks have the same
             plain = stored is None or bool(np.all(stored == 1))
             parts = indptr.astype(np.int32), ids.astype(np.uint32), None if plain else stored
             return cls(Matrix(*parts, width), _range(width), None, y, sample_weight, offset, row_id, group)

@@ -18,7 +18,7 @@ _EXPECTED = {
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @parametrize_with_checks(
     [
-        bd.SGDClassifier(),
+        bd.SGDClassifier(max_iter=10),
         bd.SGDClassifier(loss="hinge", optimizer="adagrad", alpha=1e-4, average=True, max_iter=10),
         bd.SGDRegressor(max_iter=20),
     ],

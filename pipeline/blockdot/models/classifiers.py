@@ -121,8 +121,29 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return tags
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Probabilistic(Classifier):
-    """A classifier that knows probabilities."""
+    """A classifier that knows probabilities, by the logistic loss.
+
+    Where y is (n, L) of 0 and 1, dense or sparse, a row has any number of L labels: each is fitted as two classes, all
+    in the same passes, with the same ``alpha``. A label that every row has, or none, is predicted by the constant
+    probability (P + ½)/(S + 1), P being the weight of the rows that have it, and S that of all.
+
+    Parameters
+    ----------
+    multi_class : {"softmax", "one-vs-rest"}
+        What is fitted to more than two classes: log Σ_c exp(z_c) − z_y, or Σ_c [log(1 + exp(z_c)) − y_c z_c].
+    """
+
+    multi_class: str = "softmax"
+
+    _multi_label: ClassVar[bool] = True
+
+    def _loss(self) -> tuple[str, Mapping[str, Option]]:
+        return "logistic", {}
+
+    def _recipe(self) -> Recipe:
+        return replace(super()._recipe(), multi_class=self.multi_class)
 
     def predict_proba(self, X: Rows, offset: ArrayLike | None = None) -> NDArray[np.float64]:
         """(n, K) probabilities of ``classes_``; each row sums to 1, but for labels, each of which is there or not."""
@@ -156,25 +177,8 @@ class LinearClassifier(Classifier, LinearEstimator):
 class LogisticRegression(Probabilistic, LinearClassifier, OnePenalty):
     """Logistic regression: log(1 + eᶻ) − y z of two classes; of more the softmax, or one against the rest.
 
-    Where y is (n, L) of 0 and 1, dense or sparse, a row has any number of L labels: each is fitted as two classes, all
-    in the same passes, with the same ``alpha``. A label that every row has, or none, is predicted by the constant
-    probability (P + ½)/(S + 1), P being the weight of the rows that have it, and S that of all.
-
-    Parameters
-    ----------
-    multi_class : {"softmax", "one-vs-rest"}
-        What is fitted to more than two classes: log Σ_c exp(z_c) − z_y, or Σ_c [log(1 + exp(z_c)) − y_c z_c].
+    :class:`Probabilistic` says what ``multi_class`` is, and how labels are fitted.
     """
-
-    multi_class: str = "softmax"
-
-    _multi_label: ClassVar[bool] = True
-
-    def _loss(self) -> tuple[str, Mapping[str, Option]]:
-        return "logistic", {}
-
-    def _recipe(self) -> Recipe:
-        return replace(super()._recipe(), multi_class=self.multi_class)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

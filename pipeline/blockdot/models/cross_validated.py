@@ -6,8 +6,8 @@ The parameters that all have are described in :class:`blockdot.models.estimator.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,23 +103,7 @@ def _masks(splits: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]], n: int) 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LogisticRegressionCV(Probabilistic, LinearClassifier, CrossValidated):
-    """Logistic regression of any number of classes, or of labels (y (n, L)), α by cross-validation: one α for all.
-
-    Parameters
-    ----------
-    multi_class : {"softmax", "one-vs-rest"}
-        What is fitted to more than two classes, as in :class:`blockdot.LogisticRegression`.
-    """
-
-    multi_class: str = "softmax"
-
-    _multi_label: ClassVar[bool] = True
-
-    def _loss(self) -> tuple[str, Mapping[str, Option]]:
-        return "logistic", {}
-
-    def _recipe(self) -> Recipe:
-        return replace(super()._recipe(), multi_class=self.multi_class)
+    """Logistic regression of any number of classes, or of labels (y (n, L)), α by cross-validation: one α for all."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

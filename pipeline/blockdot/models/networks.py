@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,26 +129,11 @@ class NetworkModel(OnlineModel):
 class MLPClassifier(Probabilistic, NetworkModel):
     """A network that tells classes, or any number of labels of a row.
 
-    Parameters
-    ----------
-    multi_class : {"softmax", "one-vs-rest"}
-        The loss of more than two classes.
-
     Examples
     --------
     >>> import blockdot as bd                                                       # doctest: +SKIP
     >>> est = bd.MLPClassifier(hidden_layer_sizes=(64,)).fit(X_sparse, y)           # doctest: +SKIP
     """
-
-    multi_class: str = "softmax"
-
-    _multi_label: ClassVar[bool] = True
-
-    def _loss(self) -> tuple[str, Mapping[str, Option]]:
-        return "logistic", {}
-
-    def _recipe(self) -> Recipe:
-        return replace(super()._recipe(), multi_class=self.multi_class)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -238,8 +238,6 @@ class SGDClassifier(Probabilistic, LinearClassifier, OnlineLinear):
     ----------
     loss : {"log_loss", "hinge", "squared_hinge"}
         The hinge has its corner rounded over 0.01.
-    multi_class : {"softmax", "one-vs-rest"}
-        What "log_loss" is of more than two classes; of labels (y (n, L) of 0 and 1) each is two classes.
 
     Examples
     --------
@@ -249,7 +247,6 @@ class SGDClassifier(Probabilistic, LinearClassifier, OnlineLinear):
     """
 
     loss: str = "log_loss"
-    multi_class: str = "softmax"
 
     @property
     def _several(self) -> bool:  # type: ignore[override]
@@ -264,9 +261,6 @@ class SGDClassifier(Probabilistic, LinearClassifier, OnlineLinear):
         if self.loss not in names:
             raise SpecError(f"loss is {self.loss!r}; needed one of {', '.join(names)}")
         return names[self.loss], {}
-
-    def _recipe(self) -> Recipe:
-        return replace(super()._recipe(), multi_class=self.multi_class)
 
     def partial_fit(
         self,

@@ -97,8 +97,8 @@ def paths_in(notebook):
     return [found.group() for text in strings_in(notebook) for found in ABSOLUTE_PATH.finditer(text)]
 
 
-def test_there_is_a_notebook():
-    assert "01-inner-products.ipynb" in {path.name for path in NOTEBOOKS}
+def test_the_notebooks_are_there():
+    assert [path.name for path in NOTEBOOKS] == ["01-inner-products.ipynb", "02-networks-on-sparse-data.ipynb"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -93,6 +93,28 @@ def test_the_last_steps_converge_faster_than_linearly(solver):
     assert norms[-1] < 0.1 * norms[-2] < 0.01 * norms[-3]
 
 
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_a_solve_that_goes_on_with_another_preconditioner_never_ends_uphill(patience):
+    """Indefinite Hessians: the two parts of a solve lower the same model, and their sum may still point up."""
+    n = 8
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        Q, g = np.linalg.qr(rng.normal(size=(n, n)))[0], rng.normal(size=n)
+        A = (Q * rng.normal(size=n)) @ Q.T
+        F = Smooth(
+            lambda w, A=A, g=g: 0.5 * w @ A @ w + g @ w + 0.25 * np.sum(w**4),
+            lambda w, A=A, g=g: A @ w + g + w**3,
+            lambda w, A=A: A + np.diag(3.0 * w**2),
+        )
+        solver = NewtonCG(forcing=1e-3, patience=patience, head=n)
+        state = solver.init(F, np.zeros(n))
+        for _ in range(3):
+            after = solver.step(F, state)
+            assert after.status is None, (seed, after.status)
+            assert after.value < state.value
+            state = after
+
+
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
 @pytest.mark.parametrize("n", [2, 10])
 def test_rosenbrock_has_directions_of_negative_curvature(solver, n):

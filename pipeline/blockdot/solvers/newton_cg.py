@@ -142,7 +142,10 @@ class NewtonCG:
         if not solve.has_ended:
             state = self._with_head(objective, state)
             solve.go_on(_inverse(state), eta, self.max_products)
-        return state._replace(evaluations=state.evaluations + solve.products), solve.s
+        # Where H is indefinite a solve that went on with another preconditioner may end uphill; both of its parts have
+        # lowered the model g·s + ½ s·Hs, so s·Hs is below 0 then, and the model is lower still the other way.
+        downhill = solve.s if inner(state.grad, solve.s) <= 0.0 else -solve.s
+        return state._replace(evaluations=state.evaluations + solve.products), downhill
 
     def _with_head(self, objective: TwiceSmooth, state: NewtonCGState) -> NewtonCGState:
         """The state with the diagonal and the head made at w."""

@@ -35,7 +35,7 @@ RATES = {"ftrl": 0.1, "adagrad": 0.07, "sgd": 0.1, "adam": 0.005, "adamw": 0.005
 SCHEDULES = ("constant", "inverse-scaling", "cosine")
 
 # Batches: as many as learning needs of few rows, and no more Python than the products of many rows hide.
-_LEAST_BATCH, BATCH, _BATCHES = 8, 128, 2000
+_LEAST_BATCH, _LARGEST_BATCH, _BATCHES = 8, 128, 2000
 # Few rows are gone through again, until so many have been seen.
 _ROWS_SEEN = 10_000
 
@@ -59,7 +59,7 @@ class Online:
     clip, clip_norm
         Limits of each number of a batch's gradient, and of its norm; None for none.
     batch_size
-        Rows a batch; None for n/2000, at least 8 and at most 128.
+        Rows a batch; None for n/2000, at least 8 and at most 128; of a stream 256.
     epochs
         None for as many as 10,000 rows take: one for as many rows or more.
     shuffle
@@ -143,7 +143,7 @@ class Online:
 
     def size(self, n_rows: int) -> int:
         """Rows a batch, of so many in all."""
-        size = self.batch_size or min(max(n_rows // _BATCHES, _LEAST_BATCH), BATCH)
+        size = self.batch_size or min(max(n_rows // _BATCHES, _LEAST_BATCH), _LARGEST_BATCH)
         return max(min(size, n_rows), 1)
 
     def epochs_of(self, n_rows: int) -> int:

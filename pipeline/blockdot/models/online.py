@@ -62,7 +62,8 @@ class OnlineModel(Estimator):
     clip, clip_norm : float or None
         Limits of each number of a batch's gradient, and of its norm.
     batch_size : int or None
-        Rows a step; None for n/2000, at least 8 and at most 128: one step for each row (1) learns little more a pass.
+        Rows a step; None for n/2000, at least 8 and at most 128 (of a stream 256): one step for each row (1) learns
+        little more a pass.
     max_iter : int or None
         Epochs; None for one, and for fewer than 10,000 rows for as many as make 10,000.
     shuffle : bool

@@ -26,7 +26,7 @@ from blockdot.ingest.stream import Stream
 from blockdot.models.fit import encoded
 from blockdot.models.kinds import make_loss
 from blockdot.models.knowledge import Knowledge, for_more
-from blockdot.models.learning import BATCH, Epoch, Learnt, Penalized
+from blockdot.models.learning import Epoch, Learnt, Penalized
 from blockdot.models.model import Model
 from blockdot.models.recipe import Recipe
 from blockdot.models.stochastic import Learner, Point
@@ -34,6 +34,9 @@ from blockdot.models.targets import Tally, checked
 from blockdot.solvers import Result
 from blockdot.solvers.updates import At
 from blockdot.vectors import Vector
+
+# Rows a step. More than in a fit to a store: what a step costs beside its rows is what learning costs beside reading.
+_BATCH = 256
 
 
 def learn_from(
@@ -131,7 +134,7 @@ class _Lessons:
     @classmethod
     def of(cls, known: Knowledge, recipe: Recipe) -> _Lessons:
         problem = known.problem
-        size = recipe.online.batch_size or BATCH
+        size = recipe.online.batch_size or _BATCH
         how = recipe.online.in_units(problem.unit, curved=problem.is_curved)
         rule = how.rule(recipe.alpha, recipe.l1_ratio, size, 1)
         learner = Learner(problem.loss, problem.predictor, rule, float(size), is_penalized=recipe.alpha > 0.0)

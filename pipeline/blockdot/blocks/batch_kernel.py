@@ -120,7 +120,7 @@ def put(own: NDArray[np.float64], places: NDArray[np.int64], count: int, table: 
 
 @numba.njit(nogil=True, cache=True)
 def enter(
-    ids: NDArray[np.int64], slots: NDArray[np.int64], known: NDArray[np.int64], count: int, places: NDArray[np.int64]
+    ids: NDArray[np.int64], slots: NDArray[np.integer], known: NDArray[np.int64], count: int, places: NDArray[np.int64]
 ) -> int:
     """The places of ``ids`` among the ``known`` ones, of which there are ``count``; those not known are added.
 

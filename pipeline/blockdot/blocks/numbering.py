@@ -16,6 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from blockdot.blocks.batch_kernel import enter
 from blockdot.blocks.products import Stored
 from blockdot.errors import DataError
 
@@ -23,8 +24,6 @@ from blockdot.errors import DataError
 _ROWS_FOR_DENSE = 64
 # Longer rows are sorted by a sort, shorter ones by insertion.
 _FEW = np.int64(48)
-# Knuth, *The Art of Computer Programming* 3, section 6.4: 2^64 times the golden ratio less 1.
-_MULTIPLIER, _HALF, _NEXT = np.uint64(0x9E3779B97F4A7C15), np.uint64(32), np.uint64(1)
 
 
 class Packed(NamedTuple):
@@ -78,33 +77,11 @@ def _distinct(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
     """The distinct ids, ascending, and the place of each id among them: ``np.unique``, which sorts all of the ids."""
     table = np.full(1 << (2 * ids.size).bit_length(), -1, np.int32)
     found, places = np.empty(ids.size, np.int64), np.empty(ids.size, np.int64)
-    found = found[: _find_distinct(ids, table, found, places)]
+    found = found[: enter(ids, table, found, 0, places)]
     order = np.argsort(found)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return found[order], rank[places]
-
-
-@numba.njit(nogil=True, cache=True)
-def _find_distinct(
-    ids: NDArray[np.int64], table: NDArray[np.int32], found: NDArray[np.int64], places: NDArray[np.int64]
-) -> int:
-    """The distinct ids in the order in which they come, and the place of each among them: a hash table of places.
-
-    ``table`` has a power of two of slots, more than there are ids, all −1. Returns how many are distinct.
-    """
-    count, last = 0, np.uint64(table.size - 1)
-    for k in range(ids.size):
-        x = np.uint64(ids[k]) * _MULTIPLIER
-        slot = (x ^ (x >> _HALF)) & last
-        while table[slot] >= 0 and found[table[slot]] != ids[k]:
-            slot = (slot + _NEXT) & last
-        if table[slot] < 0:
-            table[slot] = count
-            found[count] = ids[k]
-            count += 1
-        places[k] = table[slot]
-    return count
 
 
 @numba.njit(nogil=True, cache=True)

@@ -315,7 +315,7 @@ class SGDClassifier(Probabilistic, LinearClassifier, OnlineLinear):
             return super()._named(classes, n_labels)
         strange = np.setdiff1d(classes, expected)
         if strange.size:
-            raise ValueError(f"y has the class {strange[0]!r}; the classes are {expected}")
+            raise ValueError(f"y has the class {strange[0]}; the classes are {expected}")
         super()._named(expected, n_labels)
         if expected.dtype.kind in "biuf":
             return classes.astype(np.float64), None

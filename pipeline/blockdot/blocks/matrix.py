@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from blockdot.blocks import products
+from blockdot.vectors import one_blas_thread
 
 Floats = NDArray[np.float64]
 
@@ -82,8 +83,22 @@ class Matrix:
             products.add_tdot_columns(self.indptr, self.indices, self.values, u, out, squared)
 
     def add_gram(self, place: NDArray[np.int64], u: Floats, out: Floats) -> None:
-        """Add Xᵀ diag(u) X to ``out``: see :func:`products.add_gram`."""
-        products.add_gram(self.indptr, self.indices, self.values, self.dense, place, u, out)
+        """Add Xᵀ diag(u) X to ``out`` (m, m), for the columns j with a place ``place[j]`` ≥ 0 there.
+
+        Of two entries that mirror each other one is added to, so the sum of ``out`` and its transpose, less the
+        diagonal, is what counts.
+        """
+        if self.dense is None:
+            none = np.empty((0, 0))
+            products.add_gram(self.indptr, self.indices, self.values, None, place, u, out, none)
+            return
+        kept = np.flatnonzero(place[: self.n_dense] >= 0)
+        dense, at = self.dense[:, kept].astype(np.float64), place[kept]
+        beside, cross = dense * u[:, np.newaxis], np.zeros((len(out), len(kept)))
+        products.add_gram(self.indptr, self.indices, self.values, beside, place, u, out, cross)
+        out[:, at] += cross
+        with one_blas_thread():
+            out[np.ix_(at, at)] += np.triu(dense.T @ beside)
 
     def counts(self) -> NDArray[np.int64]:
         """(k,) in how many rows each column occurs."""

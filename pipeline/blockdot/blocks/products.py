@@ -190,53 +190,39 @@ def add_gram(
     indptr: NDArray[np.int32],
     indices: Index,
     values: Values,
-    dense: Stored | None,
+    beside: Floats | None,
     place: NDArray[np.int64],
     u: Floats,
     out: Floats,
+    cross: Floats,
 ) -> None:
-    """Add Xᵀ diag(u) X to ``out`` (m, m): of each pair of columns one of the two entries, out[a, b] or out[b, a].
+    """Add Xᵀ diag(u) X to ``out`` (m, m), and Xᵀ B to ``cross`` (m, D), for the columns B (n, D) ``beside`` X.
 
-    Column j of X belongs to row ``place[j]`` of ``out``, or to none where that is negative. Which of the two entries of
-    a pair is added to depends on the places, so the sum of ``out`` and its transpose is what counts.
+    Column j of X belongs to row ``place[j]``, or to none where that is negative. Of the two entries of a pair of
+    columns, out[a, b] and out[b, a], one is added to: which depends on the places, so the sum of ``out`` and its
+    transpose is what counts.
     """
-    full = 0 if dense is None else dense.shape[1]
-    row, weighted = np.zeros(full), np.zeros(full)
-    inner, cross = np.zeros((full, full)), np.zeros((out.shape[0], full))
+    flat, width, longest = out.reshape(-1), np.uint64(out.shape[1]), 0
     for i in range(u.shape[0]):
-        s = u[i]
-        if dense is not None:
-            for j in range(full):
-                row[j] = dense[i, j]
-                weighted[j] = s * row[j]
-            for j in range(full):
-                v, target = weighted[j], inner[j]
-                for m in range(j, full):
-                    target[m] += v * row[m]
-        a, end = np.uint64(indptr[i]), np.uint64(indptr[i + 1])
-        while a < end:
-            p = place[indices[a]]
+        longest = max(longest, indptr[i + 1] - indptr[i])
+    row, value = np.empty(longest, np.uint64), np.empty(longest)  # a row's places are looked up once, not for each pair
+    for i in range(u.shape[0]):
+        n = np.uint64(0)
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            p = place[indices[k]]
             if p >= 0:
-                v = 1.0 if values is None else np.float64(values[a])
-                side = cross[p]
-                for j in range(full):
-                    side[j] += v * weighted[j]
-                target, v = out[p], s * v
-                b = a
-                while b < end:
-                    q = place[indices[b]]
-                    if q >= 0:
-                        target[q] += v if values is None else v * values[b]
-                    b += _ONE
-            a += _ONE
-    for j in range(full):
-        p = place[j]
-        if p >= 0:
-            for m in range(j, full):
-                if place[m] >= 0:
-                    out[p, place[m]] += inner[j, m]
-            for q in range(out.shape[0]):
-                out[q, p] += cross[q, j]
+                row[n] = np.uint64(p)
+                value[n] = 1.0 if values is None else np.float64(values[k])
+                n += _ONE
+        if beside is not None:
+            for a in range(n):
+                target, v = cross[row[a]], value[a]
+                for j in range(beside.shape[1]):
+                    target[j] += v * beside[i, j]
+        for a in range(n):
+            start, v = row[a] * width, u[i] * value[a]
+            for b in range(a, n):
+                flat[start + row[b]] += v if values is None else v * value[b]
 
 
 @numba.njit(nogil=True, cache=True)

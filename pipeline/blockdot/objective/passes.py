@@ -231,7 +231,10 @@ class Gram(_LossPass):
         size = self.m + self.layout.tail // self.layout.width
         out = np.zeros((self.layout.width, size, size))
         place = np.where(block.positions < self.m, block.positions, -1)
-        self.predictor.add_gram(block.X, place, self.curvature(block, w), out)
+        curvature, end = self.curvature(block, w), 0
+        for tile in self.tiles(block):
+            start, end = end, end + tile.n_rows
+            self.predictor.add_gram(tile.X, place, curvature[start:end], out)
         return MatrixPartial(block.weight, out)
 
 

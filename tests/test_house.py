@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 0,
     "atomic": 0,
     "vectors": 0,
+    "buffers": 0,
     "redaction": 0,
     "blocks": 1,
     "ingest": 2,

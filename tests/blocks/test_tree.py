@@ -191,7 +191,9 @@ def test_sums_over_features_add_as_dense_vectors_do(case):
     parts, _ = case
     for part, expected in parts:
         assert np.array_equal(part.dense(), expected)
-        assert part.positions is None or np.all(np.diff(part.positions) > 0)
+        settled = part.settled()
+        assert np.array_equal(settled.dense(), expected)
+        assert settled.positions is None or np.all(np.diff(settled.positions) > 0)
     total = by_definition([part for part, _ in parts])
     assert np.array_equal(total.dense(), by_definition([expected for _, expected in parts]))
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from blockdot.blocks import products
 from blockdot.blocks.block import Block
 from blockdot.blocks.matrix import Floats
+from blockdot.buffers import empty
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Layout:
         rows, tail = self.split(w)
         if len(rows) < block.n_features:
             raise IndexError(f"the vector has {len(rows)} features, the places of the block go to {block.n_features}")
-        own = np.empty(len(block.places) * self.width + self.tail, w.dtype)
+        own = empty(len(block.places) * self.width + self.tail, w.dtype)
         own_rows, own_tail = self.split(own)
         # one copy and no buffer: several times as fast as rows[places]; the places were found in the table, and the
         # vector has them all, so none is clipped
@@ -71,9 +72,10 @@ DENSE_FROM = 0.25
 class FeatureSum:
     """A sum over rows that has ``width`` numbers for each feature that occurred in them, and a tail.
 
-    ``positions`` (ascending) are places among the ``n_features`` of the data set; ``rows[i]`` belongs to
-    ``positions[i]``. Where at least a quarter of the features occurred, ``positions`` is None, and there is a row for
-    every feature. Which of the two depends on the blocks summed over alone.
+    ``positions`` are places among the ``n_features`` of the data set; ``rows[i]`` belongs to ``positions[i]``. Where at
+    least a quarter of the features occurred, what is added up has a row for every feature, and ``positions`` is None; a
+    block's own part is in the order of its columns until then. Otherwise positions ascend. Which of the two depends on
+    the blocks summed over alone.
     """
 
     positions: NDArray[np.int64] | None
@@ -83,35 +85,62 @@ class FeatureSum:
 
     @classmethod
     def of(cls, block: Block, local: Floats, layout: Layout) -> FeatureSum:
-        """What one block contributes: ``local`` is flat, in ``layout`` over the block's columns."""
+        """What one block contributes: ``local`` is flat, in ``layout`` over the block's columns, and not used again."""
         rows, tail = layout.split(local)
         positions = block.places
         if len(positions) >= DENSE_FROM * block.n_features:
-            return cls(None, _spread(positions, rows, block.n_features), tail, block.n_features)
+            return cls(positions, rows, tail, block.n_features)
         order = np.argsort(positions) if block.order is None else block.order
         return cls(positions[order], rows[order], tail, block.n_features)
 
-    def __add__(self, other: FeatureSum) -> FeatureSum:
+    def __iadd__(self, other: FeatureSum) -> FeatureSum:
+        """The sum, in the memory of this one where that has a row for every feature and may be written to."""
         tail, k = self.tail + other.tail, self.n_features
-        if self.positions is None and other.positions is None:
-            return FeatureSum(None, self.rows + other.rows, tail, k)
-        if self.positions is None or other.positions is None:
-            full, few = (self, other) if self.positions is None else (other, self)
-            rows = full.rows.copy()
-            rows[few.positions] += few.rows
-            return FeatureSum(None, rows, tail, k)
-        positions, rows = products.add_sorted(self.positions, self.rows, other.positions, other.rows)
-        if len(positions) >= DENSE_FROM * k:
-            return FeatureSum(None, _spread(positions, rows, k), tail, k)
-        return FeatureSum(positions, rows, tail, k)
+        if self._is_few and other._is_few and self.positions is not None and other.positions is not None:
+            positions, rows = products.add_sorted(self.positions, self.rows, other.positions, other.rows)
+            total = FeatureSum(positions, rows, tail, k)
+            return total if total._is_few else FeatureSum(None, total._spread(), tail, k)
+        full, more = (self, other) if self.positions is None or other.positions is not None else (other, self)
+        is_own = full is self and full.positions is None and full.rows.flags.writeable
+        rows = full.rows if is_own else full._spread()
+        if more.positions is None:
+            rows += more.rows
+        else:
+            products.add_rows(more.positions, more.rows, rows)
+        return FeatureSum(None, rows, tail, k)
+
+    def __add__(self, other: FeatureSum) -> FeatureSum:
+        total = self if self.positions is not None else FeatureSum(None, self._spread(), self.tail, self.n_features)
+        total += other
+        return total
+
+    def settled(self) -> FeatureSum:
+        """The same, its positions ascending or None."""
+        if self.positions is None or self._is_few:
+            return self
+        return FeatureSum(None, self._spread(), self.tail, self.n_features)
 
     def dense(self) -> Floats:
         """The flat vector over all features of the data set, zero where none of the rows has the feature."""
-        rows = self.rows if self.positions is None else _spread(self.positions, self.rows, self.n_features)
-        return np.concatenate([rows.ravel(), self.tail])
+        out = empty(self.n_features * self.rows.shape[1] + self.tail.size, self.rows.dtype)
+        rows, tail = out[: len(out) - self.tail.size].reshape(-1, self.rows.shape[1]), out[len(out) - self.tail.size :]
+        self._fill(rows)
+        tail[:] = self.tail
+        return out
 
+    @property
+    def _is_few(self) -> bool:
+        return self.positions is not None and len(self.positions) < DENSE_FROM * self.n_features
 
-def _spread(positions: NDArray[np.int64], rows: Floats, n_features: int) -> Floats:
-    full = np.zeros((n_features, rows.shape[1]))
-    full[positions] = rows
-    return full
+    def _spread(self) -> Floats:
+        """A new array with a row for every feature."""
+        rows = empty((self.n_features, self.rows.shape[1]), self.rows.dtype)
+        self._fill(rows)
+        return rows
+
+    def _fill(self, rows: Floats) -> None:
+        if self.positions is None:
+            rows[:] = self.rows
+        else:
+            rows.fill(0)
+            rows[self.positions] = self.rows

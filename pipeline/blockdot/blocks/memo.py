@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from blockdot import buffers
+
 if TYPE_CHECKING:
     from blockdot.blocks.block import Block
 
@@ -105,6 +107,7 @@ def shelf(fit: str) -> Shelf:
     with _shelves_lock:
         if fit not in _shelves:
             _shelves[fit] = Shelf()
+            buffers.forget()
             while len(_shelves) > _FITS:
                 _shelves.popitem(last=False)
         _shelves.move_to_end(fit)
@@ -115,3 +118,4 @@ def forget(fit: str) -> None:
     """Drop the shelf of a fit that has ended."""
     with _shelves_lock:
         _shelves.pop(fit, None)
+    buffers.forget()

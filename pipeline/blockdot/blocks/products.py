@@ -6,6 +6,7 @@
     dense_…          the same for rows that are stored in full
     add_gram         outⱼₗ +=  Σᵢ uᵢ xᵢⱼ xᵢₗ          of some of the columns; one entry for each pair
     add_sorted       the sum of two sparse sets of rows, each with ascending positions
+    add_rows         some rows added to those of a full set
     unsound_row      the first row whose indices are out of range or do not ascend
 
 Row i of sparse rows has the entries ``indptr[i] … indptr[i+1]`` of ``indices`` (uint32) and ``values`` (float32 or
@@ -251,6 +252,15 @@ def add_sorted(
         i += from_a
         j += from_b
     return positions, rows
+
+
+@numba.njit(nogil=True, cache=True)
+def add_rows(positions: NDArray[np.int64], rows: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """Add ``rows[i]`` to ``out[positions[i]]`` for each i; positions are distinct."""
+    for i in range(positions.size):
+        target = out[np.uint64(positions[i])]
+        for c in range(rows.shape[1]):
+            target[c] += rows[i, c]
 
 
 @numba.njit(nogil=True, cache=True)

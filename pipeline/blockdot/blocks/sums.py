@@ -30,6 +30,10 @@ S_co = TypeVar("S_co", covariant=True)
 Out = TypeVar("Out")
 
 
+# Numbers of a vector from which on adding two of them costs more than a call that ends early can make up for.
+_WIDE = 1 << 17
+
+
 class Source(Protocol):
     """Where blocks come from: picklable, immutable, the same on every worker."""
 
@@ -127,7 +131,10 @@ class Blocks(_OverSource):
 
     def sum(self, task: Pass[S], *vectors: Floats, each: Sequence[Any] | None = None) -> S:
         """Add ``task``'s results over all blocks: the same bits for any pool and any number of workers."""
-        parts = [_Part.of(span, each) for span in spans(self.n_blocks, self.pool.n_calls)]
+        # each call leaves a sum as long as a vector to be added here, one after another
+        is_wide = any(vector.size > _WIDE for vector in vectors)
+        n_calls = self.pool.n_workers if is_wide else self.pool.n_calls
+        parts = [_Part.of(span, each) for span in spans(self.n_blocks, n_calls)]
         totals = self._called(_sum_part, parts, task, vectors)
         total: S = fold((piece for pieces in totals for piece in pieces), self.n_blocks)
         return total

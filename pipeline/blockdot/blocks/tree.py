@@ -16,7 +16,10 @@ from typing import Any, Protocol, Self, TypeVar
 
 
 class Summable(Protocol):
-    """A partial sum over rows. Sums travel; a mean is made once, at the end."""
+    """A partial sum over rows. Sums travel; a mean is made once, at the end.
+
+    What a pass returns is the tree's own: the sum to its right may be added to it in place (``+=``).
+    """
 
     def __add__(self, other: Any, /) -> Self: ...
 
@@ -116,8 +119,9 @@ def joined(parts: Iterable[tuple[Span, S]], n_blocks: int) -> list[tuple[Span, S
         stack.append((span, total))
         while len(stack) > 1 and _are_siblings(stack[-2][0], stack[-1][0], n_blocks):
             right, right_total = stack.pop()
-            left, left_total = stack.pop()
-            stack.append((Span(left.start, right.stop), left_total + right_total))
+            left, total = stack.pop()
+            total += right_total
+            stack.append((Span(left.start, right.stop), total))
     return stack
 
 

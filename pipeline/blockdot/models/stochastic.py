@@ -212,8 +212,9 @@ class Course:
             task = _SliceGradient(self.learner.layout, self.dealing, epoch, steps, number, self.learner)
             found = self.blocks.sum(task, each=[(i, table.take(own)[0]) for i, own in enumerate(places)])
             touched = np.unique(np.concatenate(places))
-            rows = found.vector.rows if found.vector.positions is not None else found.vector.rows[touched]
-            g = np.concatenate([rows.ravel(), found.vector.tail])
+            total = found.vector.settled()
+            rows = total.rows if total.positions is not None else total.rows[touched]
+            g = np.concatenate([rows.ravel(), total.tail])
             self.learner.step(table, touched, table.take(touched), g, t)
             score, places = score.plus(found.score), list(found.following)
         return Leg(self._point(table, t), stop % steps, score)

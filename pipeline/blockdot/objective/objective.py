@@ -234,7 +234,9 @@ class Objective:
 
     def _mean(self, total: passes.Partial) -> Vector:
         assert total.vector is not None
-        return total.vector.dense() / _positive(total.weight)
+        mean = total.vector.dense()
+        mean /= _positive(total.weight)
+        return mean
 
 
 def _positive(weight: float) -> float:

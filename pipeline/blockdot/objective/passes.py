@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from blockdot.blocks.block import Block
 from blockdot.blocks.layout import FeatureSum, Layout
 from blockdot.blocks.sums import RowPass
+from blockdot.buffers import empty, zeros
 from blockdot.errors import DataError, SpecError
 from blockdot.objective.losses import Loss, Weights
 from blockdot.objective.predictors import Predictor
@@ -53,9 +54,13 @@ class Partial:
     vector: FeatureSum | None = None
 
     def __add__(self, other: Partial) -> Partial:
-        vector = None
-        if self.vector is not None and other.vector is not None:
-            vector = self.vector + other.vector
+        vector = None if self.vector is None or other.vector is None else self.vector + other.vector
+        return Partial(self.weight + other.weight, self.value + other.value, vector)
+
+    def __iadd__(self, other: Partial) -> Partial:
+        vector = self.vector
+        if vector is not None and other.vector is not None:
+            vector += other.vector
         return Partial(self.weight + other.weight, self.value + other.value, vector)
 
 
@@ -68,6 +73,13 @@ class MatrixPartial:
 
     def __add__(self, other: MatrixPartial) -> MatrixPartial:
         return MatrixPartial(self.weight + other.weight, self.matrix + other.matrix)
+
+    def __iadd__(self, other: MatrixPartial) -> MatrixPartial:
+        if not self.matrix.flags.writeable:  # it lies in what another process sent
+            return self + other
+        matrix = self.matrix
+        matrix += other.matrix
+        return MatrixPartial(self.weight + other.weight, matrix)
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ class _LossPass:
 
     def tile_by_tile(self, block: Block, compute: Callable[[Block, Any], Vector], z: Vector | None = None) -> Vector:
         """What ``compute`` gives for each tile (and its part of z), in one array shaped as z is."""
-        out, end = np.empty(self.predictor.z_shape(block.n_rows)), 0
+        out, end = empty(self.predictor.z_shape(block.n_rows)), 0
         for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             out[start:end] = compute(tile, None if z is None else z[start:end])
@@ -125,7 +137,7 @@ class ValueAndGrad(_LossPass):
     """Σ s ℓ, and its gradient with respect to the block's parameters."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
-        value, grad, zs = 0.0, np.zeros_like(w), []
+        value, grad, zs = 0.0, zeros(w.shape), []
         for tile in self.tiles(block):
             at = self.predictor.linearize(w, tile.X)
             z = _offset(at.z, tile)
@@ -165,7 +177,7 @@ class HessVec(_LossPass):
     """The product of the Hessian of Σ s ℓ at w with v, forward over reverse (Pearlmutter 1994)."""
 
     def __call__(self, block: Block, w: Vector, v: Vector) -> Partial:
-        product = np.zeros_like(w)
+        product = zeros(w.shape)
         for tile in self.tiles(block):
             y, s, at = targets(tile), weights(tile), self.predictor.linearize(w, tile.X)
             z, along = _offset(at.z, tile), at.tangent(v)
@@ -181,7 +193,7 @@ class GaussNewtonVec(_LossPass):
     def __call__(self, block: Block, w: Vector, v: Vector) -> Partial:
         coupled = is_coupled(self.loss)
         at_rows = self.z(block, w) if coupled else self.curvature(block, w)
-        product, end = np.zeros_like(w), 0
+        product, end = zeros(w.shape), 0
         for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             at = self.predictor.linearize(w, tile.X)
@@ -198,7 +210,7 @@ class HessDiag(_LossPass):
     """The diagonal of Jᵀ diag(c) J: of the Hessian of Σ s ℓ at w, where z is linear in w."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
-        curvature, diagonal, end = self.curvature(block, w), np.zeros_like(w), 0
+        curvature, diagonal, end = self.curvature(block, w), zeros(w.shape), 0
         for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             self.predictor.linearize(w, tile.X).add_hess_diag(curvature[start:end], diagonal)
@@ -209,7 +221,7 @@ class Border(_LossPass):
     """Jᵀ c: for each parameter, the Hessian's entry between it and the intercept of its output."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
-        curvature, border, end = self.curvature(block, w), np.zeros_like(w), 0
+        curvature, border, end = self.curvature(block, w), zeros(w.shape), 0
         for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             self.predictor.linearize(w, tile.X).vjp(curvature[start:end], border)
@@ -229,7 +241,7 @@ class Gram(_LossPass):
     def __call__(self, block: Block, w: Vector) -> MatrixPartial:
         assert block.positions is not None
         size = self.m + self.layout.tail // self.layout.width
-        out = np.zeros((self.layout.width, size, size))
+        out = zeros((self.layout.width, size, size))
         place = np.where(block.positions < self.m, block.positions, -1)
         curvature, end = self.curvature(block, w), 0
         for tile in self.tiles(block):

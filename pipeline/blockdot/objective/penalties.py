@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockdot.blocks.layout import Layout
+from blockdot.buffers import empty
 from blockdot.errors import SpecError
 from blockdot.objective.terms import Groups, Separable, Term
 from blockdot.vectors import Vector, inner
@@ -81,7 +82,7 @@ class L2:
 
     def hess_dot(self, v: Vector, layout: Layout) -> Vector:
         """α v, and 0 for the tail."""
-        out = self.alpha * v
+        out: Vector = np.multiply(v, self.alpha, out=empty(v.shape))
         out[len(v) - layout.free :] = 0.0
         return out
 
@@ -140,7 +141,9 @@ class ElasticNet:
 
     def hess_dot(self, v: Vector, layout: Layout) -> Vector:
         """α (1−ρ) p v, and 0 for the tail."""
-        return self.hess_diag(len(v), layout) * v
+        out = self.hess_diag(len(v), layout)
+        out *= v
+        return out
 
     def hess_diag(self, size: int, layout: Layout) -> Vector:
         """α (1−ρ) p, and 0 for the tail."""
@@ -266,7 +269,8 @@ def _flat(values: NDArray[np.float64], size: int, layout: Layout, free: float, l
     k = (size - layout.tail) // layout.width
     if values.ndim and values.shape not in ((k,), (k, 1), (k, layout.width)):
         raise SpecError(f"a penalty has {values.shape} numbers; needed ({k},), one for each feature that occurs")
-    out = np.full(size, free)
+    out = empty(size)
+    out.fill(free)
     rows = values[:, np.newaxis] if values.ndim == 1 else values
     out[: k * layout.width] = np.broadcast_to(rows, (k, layout.width)).ravel()
     if later is not None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from blockdot.blocks.block import TILE_ROWS
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.matrix import Matrix
+from blockdot.buffers import empty
 from blockdot.vectors import Vector
 
 
@@ -111,7 +112,7 @@ class LinearMap:
 
     def jvp(self, v: Vector) -> Vector:
         rows, tail = self.predictor.split(v)
-        z = np.empty(self.predictor.z_shape(self.X.n_rows))
+        z = empty(self.predictor.z_shape(self.X.n_rows))
         z[:] = tail
         self.X.add_dot(rows, z)
         return z

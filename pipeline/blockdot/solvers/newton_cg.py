@@ -30,6 +30,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from blockdot.buffers import empty, zeros
 from blockdot.errors import SpecError
 from blockdot.solvers.minimize import Status
 from blockdot.solvers.newton import SmoothAlong, advance
@@ -165,8 +166,8 @@ class _Solve:
     def __init__(self, product: Apply, g: Vector) -> None:
         self._product = product
         self._g = g
-        self.s = np.zeros_like(g)
-        self._r = -g
+        self.s = zeros(g.shape)
+        self._r = np.negative(g, out=empty(g.shape))
         self.products = 0
         self.has_ended = False
 
@@ -174,9 +175,9 @@ class _Solve:
         """Iterate until the residual is small enough, curvature is not positive, or ``most`` products are used up."""
         q = apply_inverse(self._r)
         goal = eta * eta * inner(self._g, apply_inverse(self._g))
-        p, rq = q.copy(), inner(self._r, q)
+        p, rq = q, inner(self._r, q)
         size = rq  # p·M p
-        scaled = np.empty_like(p)  # a p and a H p: with K outputs a new vector costs as much as what is computed
+        scaled = empty(p.shape)
         for _ in range(most):
             if rq <= goal:
                 self.has_ended = True
@@ -207,7 +208,7 @@ def _inverse(state: NewtonCGState) -> Apply:
     head = [(places, np.sqrt(diagonal[places]), Cholesky(lower)) for places, lower in state.head]
 
     def apply(r: Vector) -> Vector:
-        q = r / diagonal
+        q: Vector = np.divide(r, diagonal, out=empty(r.shape))
         for places, root, factor in head:
             q[places] = factor.solve(r[places] / root) / root
         return q

@@ -175,9 +175,10 @@ class _Solve:
         """Iterate until the residual is small enough, curvature is not positive, or ``most`` products are used up."""
         q = apply_inverse(self._r)
         goal = eta * eta * inner(self._g, apply_inverse(self._g))
-        p, rq = q, inner(self._r, q)
+        p, scaled = empty(q.shape), empty(q.shape)
+        p[:] = q
+        rq = inner(self._r, q)
         size = rq  # p·M p
-        scaled = empty(p.shape)
         for _ in range(most):
             if rq <= goal:
                 self.has_ended = True

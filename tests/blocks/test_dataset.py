@@ -6,6 +6,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blockdot.blocks import arrays
+from blockdot.blocks.arrays import rows_a_block
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.threads import ThreadPool
 from blockdot.errors import DataError
@@ -82,10 +84,22 @@ def test_labels_are_the_distinct_targets():
     assert Dataset.from_arrays(np.eye(300), np.arange(300.0), block_rows=7).labels is None
 
 
-def test_the_default_cut_depends_on_the_number_of_rows_alone():
-    for n, blocks in ((1, 1), (4096, 1), (4097, 2), (200_000, 16)):
-        X = sp.csr_array((n, 1))
-        assert Dataset.from_arrays(X).n_blocks == blocks
+@pytest.mark.parametrize(
+    ("n", "entries", "blocks"),
+    [(0, 0, 0), (1, 0, 1), (131_071, 0, 1), (131_072, 0, 2), (40, 1_048_255, 1), (40, 1_048_256, 2), (200_000, 0, 2),
+     (1_048_575, 0, 8), (1_048_576, 0, 16), (1_048_576, 10**9, 16), (2_621_440, 10**9, 20), (3, 10**9, 3)],
+)  # fmt: skip
+def test_the_default_cut_is_as_coarse_as_the_work_of_a_pass_allows(n, entries, blocks):
+    assert len(range(0, n, rows_a_block(n, entries))) == blocks
+
+
+def test_zeros_that_are_there_do_not_change_the_cut(monkeypatch):
+    monkeypatch.setattr(arrays, "_ENTRIES", 90)
+    X = np.zeros((20, 3))
+    X[::2] = 1.0
+    there = sp.csr_array((X.ravel(), np.tile(np.arange(3), 20), np.arange(0, 61, 3)), shape=X.shape)
+    assert there.nnz == 60
+    assert Dataset.from_arrays(there).block_rows == Dataset.from_arrays(X).block_rows == (10, 10)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

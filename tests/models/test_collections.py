@@ -15,18 +15,19 @@ import pytest
 import scipy.sparse as sp
 
 import blockdot as bd
-from blockdot.blocks.arrays import rows_a_block
+from blockdot.blocks import arrays
 
 pd = pytest.importorskip("pandas")
 dd = pytest.importorskip("dask.dataframe")
 
-N, D = 9_000, 6  # three blocks of 4,096 rows and less
+N, D = 9_000, 6
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """Where temporary stores are made; nothing is left there."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(arrays, "_ENTRIES", 20_000)  # four blocks
     yield tmp_path
     assert list(tmp_path.iterdir()) == []
 
@@ -79,7 +80,7 @@ CHUNKS = {
 @pytest.mark.parametrize("kind", CHUNKS)
 def test_any_chunks_give_the_model_of_one_array(kind, folder):
     X, y, s, o = rows()
-    assert rows_a_block(N) == 4_096
+    assert bd.Dataset.from_arrays(X).block_rows == (N // 4,) * 4
     plain = logistic(X, y, sample_weight=s, offset=o)
     X_, y_, s_, o_ = CHUNKS[kind](X, y, s, o)
     found = logistic(X_, y_, sample_weight=s_, offset=o_)

@@ -1,8 +1,10 @@
 """Arrays that hold one row after another: checked at the door, and cut into blocks.
 
-    rows a block = min(max(⌈n / 16⌉, 4096), 131 072)
+    rows a block = min(⌈n / blocks⌉, 131 072),     blocks = 16, or 8, 4, 2, 1 where they would be small
 
-The cut depends on the number of rows alone, so that results depend neither on the machine nor on how the rows came.
+A block is small with less than half a million entries, where a row counts for 8 of them: below that a pass spends more
+on the block than on what is in it (docs/design.md). The cut depends on the rows alone, so that results depend neither
+on the machine nor on how the rows came.
 """
 
 from __future__ import annotations
@@ -23,9 +25,15 @@ from blockdot.errors import DataError
 Targets = sp.sparray | sp.spmatrix | ArrayLike
 
 
-def rows_a_block(n: int) -> int:
-    """How many rows a block has, of n."""
-    return min(max(-(-n // 16), 4096), 131_072)
+_ENTRIES, _A_ROW = 1 << 19, 8
+
+
+def rows_a_block(n: int, entries: int) -> int:
+    """How many rows a block has, of n with so many numbers other than 0 in all."""
+    blocks = 16
+    while blocks > 1 and entries + _A_ROW * n < blocks * _ENTRIES:
+        blocks //= 2
+    return min(max(-(-n // blocks), 1), 131_072)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +103,11 @@ class Arrays:
     @property
     def n_rows(self) -> int:
         return len(self.indptr) - 1
+
+    @property
+    def n_entries(self) -> int:
+        """How many numbers other than 0 there are: what lies here as a zero does not count."""
+        return int(np.count_nonzero(self.values))
 
     def rows(self, start: int, stop: int) -> Arrays:
         """The rows start … stop−1, views of the entries."""

@@ -194,7 +194,7 @@ class Dataset:
         groups
             (n,) labels of any kind: rows of one label stay in one fold of a cross-validation, and are a cluster.
         block_rows
-            Rows a block. The default depends on n alone, so that results do not depend on the machine.
+            Rows a block. The default depends on n and the number of non-zeros alone, not on the machine.
 
         Raises DataError for NaN or infinity, and for labels other than 0 and 1 (with row and column), negative weights,
         or lengths that differ.
@@ -206,7 +206,8 @@ class Dataset:
             require_weight(float(np.max(columns.sample_weight)))
         if block_rows is not None and block_rows < 1:
             raise SpecError(f"block_rows is {block_rows}; needed at least 1")
-        size, rows = block_rows or rows_a_block(n), Arrays(matrix.indptr, matrix.indices, matrix.data, columns)
+        rows = Arrays(matrix.indptr, matrix.indices, matrix.data, columns)
+        size = block_rows or rows_a_block(n, rows.n_entries)
 
         def cut(start: int) -> Block:
             return rows.rows(start, min(start + size, n)).block(start)

@@ -1,6 +1,6 @@
 """Rows that come in parts, cut into blocks at the rows where one array of them all would be cut.
 
-    chunks → pieces, checked, in files          pieces → blocks of rows_a_block(n) rows, a store, once n is known
+    chunks → pieces, checked, in files          pieces → blocks of rows_a_block(n, …) rows, a store, once n is known
 
 A piece is what is made of one chunk, so that a collection is computed once though its rows can only be counted then. A
 store made so has the bits of the same rows in one array, whatever the chunks were. All lies in one temporary folder
@@ -61,6 +61,11 @@ class Part(Protocol):
     @property
     def n_features(self) -> int: ...
 
+    @property
+    def n_entries(self) -> int:
+        """How many numbers other than 0 they have."""
+        ...
+
     def load(self) -> Arrays: ...
 
     def drop(self) -> None: ...
@@ -76,6 +81,10 @@ class HeldPart:
     @property
     def n_rows(self) -> int:
         return self.arrays.n_rows
+
+    @property
+    def n_entries(self) -> int:
+        return self.arrays.n_entries
 
     def load(self) -> Arrays:
         """The rows."""
@@ -114,6 +123,7 @@ class Piece:
     files: Mapping[str, _Column]
     n_rows: int
     n_features: int
+    n_entries: int = 0
     n_labels: int | None = None
     """L, where y is (n, L)."""
     classes: NDArray[Any] | None = None
@@ -134,7 +144,7 @@ class Piece:
         except OSError as error:
             raise atomic.write_error(folder, error) from error
         n_labels = None if columns.y is None or columns.y.ndim == 1 else columns.y.shape[1]
-        return cls(folder, files, n, n_features, n_labels, rows.classes, rows.names)
+        return cls(folder, files, n, n_features, arrays.n_entries, n_labels, rows.classes, rows.names)
 
     def load(self) -> Arrays:
         """The rows, mapped."""
@@ -216,10 +226,11 @@ class Spool:
             What y = 0, 1, … stands for, where the labels are text.
         """
         n = sum(part.n_rows for part in parts)
+        size = rows_a_block(n, sum(part.n_entries for part in parts))
         pool = self._pool if self._is_shared else ThreadPool(min(_AT_A_TIME, self._pool.n_workers))
         store = self.folder / f"{uuid.uuid4().hex}.blocks"
         with new_store(store) as writer:
-            cuts = list(_cuts(parts, n, rows_a_block(n), held, numbers))
+            cuts = list(_cuts(parts, n, size, held, numbers))
             written = []
             for cut, block in zip(cuts, pool.map(_Cut.written, cuts, writer.directory), strict=True):
                 written.append(block)

@@ -5,9 +5,10 @@
     take(ids)     =  the blocks themselves
 
 A *pass* is a picklable object with a ``layout`` that, called with a block and the block's own part of each vector,
-gives that block's result. What belongs to the rows of one block alone, and not to the features (its part of a vector
-over the rows), is handed out with ``each``: one item for each block, which comes last among the arguments of the pass
-and travels only to where that block is worked on.
+gives that block's result. One that ``gathers_late`` gets a function for each vector instead, and calls those that it
+has need of: what is remembered of a block may be all that it wants. What belongs to the rows of one block alone, and
+not to the features (its part of a vector over the rows), is handed out with ``each``: one item for each block, which
+comes last among the arguments of the pass and travels only to where that block is worked on.
 The three verbs are written once; a pool (threads, Dask) says where the calls run.
 """
 
@@ -224,6 +225,9 @@ def _results(
         index = leaf.span.start
         memo = shelf(fit).memo(index)
         block = replace(memo.block(partial(source.block, index)), memo=memo)
-        result = task(block, *(task.layout.gather(vector, block) for vector in vectors), *(leaf.each or ()))
+        own: Iterable[Any] = (partial(task.layout.gather, vector, block) for vector in vectors)
+        if not getattr(task, "gathers_late", False):
+            own = (gather() for gather in own)
+        result = task(block, *own, *(leaf.each or ()))
         source.release(index)
         yield leaf.span, result

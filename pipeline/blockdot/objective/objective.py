@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import uuid
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import xxhash
@@ -34,6 +34,8 @@ from blockdot.vectors import Vector, norm
 
 # Rows that a Hessian is estimated from, for each of the features that it is estimated for.
 _ROWS_A_FEATURE = 16
+# What is sampled is worked on in so many blocks: enough to share among threads, few enough for their matrices.
+_SAMPLE_BLOCKS = 4
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,11 @@ class Objective:
     def _rows(self, n_rows: int) -> Blocks:
         rows = self.blocks.sum(passes.CountRows())
         parts = self.blocks.sum(passes.TakeRows(min(1.0, n_rows / max(rows, 1))))
-        block = passes.joined(parts, self.blocks.n_features)
-        return Blocks(MemorySource((block,), self.blocks.n_features), ThreadPool(1))
+        pool = self.blocks.pool if self.blocks.pool.shares_memory else ThreadPool(1)
+        join = partial(passes.joined, n_features=self.blocks.n_features)
+        step = -(-len(parts) // _SAMPLE_BLOCKS)
+        groups = [parts[i : i + step] for i in range(0, len(parts), step)]
+        return Blocks(MemorySource(tuple(pool.map(join, groups)), self.blocks.n_features), pool)
 
     def _curved(self, task: type[passes.HessVec | passes.GaussNewtonVec], w: Vector, v: Vector) -> Vector:
         out = self._outward(w)

@@ -82,6 +82,10 @@ class MatrixPartial:
         return MatrixPartial(self.weight + other.weight, matrix)
 
 
+Gather = Callable[[], Vector]
+"""Gives the block's own part of a vector, when it is asked for."""
+
+
 @dataclass(frozen=True)
 class _LossPass:
     loss: Loss
@@ -93,13 +97,16 @@ class _LossPass:
     def layout(self) -> Layout:
         return self.predictor.layout
 
-    def z(self, block: Block, w: Vector) -> Vector:
+    def z(self, block: Block, w: Gather) -> Vector:
         """z of every row, remembered."""
-        return _remembered(
-            block, "z", self.key, lambda: self.tile_by_tile(block, lambda tile, _: raw(self.predictor, tile, w))
-        )
 
-    def curvature(self, block: Block, w: Vector) -> Vector:
+        def compute() -> Vector:
+            own = w()
+            return self.tile_by_tile(block, lambda tile, _: raw(self.predictor, tile, own))
+
+        return _remembered(block, "z", self.key, compute)
+
+    def curvature(self, block: Block, w: Gather) -> Vector:
         """c of every row, remembered: the diagonal of the Hessian in z."""
 
         def one_tile(tile: Block, z: Vector) -> Vector:
@@ -158,14 +165,14 @@ class ValueAlong(_LossPass):
     direction: bytes = b""
     """Names d."""
 
-    def __call__(self, block: Block, w: Vector, d: Vector) -> Partial:
-        z = self.z(block, w)
-        step = _remembered(
-            block,
-            "step",
-            self.direction,
-            lambda: self.tile_by_tile(block, lambda tile, _: self.predictor.linearize(w, tile.X).jvp(d)),
-        )
+    gathers_late = True
+
+    def __call__(self, block: Block, w: Gather, d: Gather) -> Partial:
+        def product() -> Vector:
+            own = d()  # and the point: the map has the same Jacobian everywhere
+            return self.tile_by_tile(block, lambda tile, _: self.predictor.linearize(own, tile.X).jvp(own))
+
+        z, step = self.z(block, w), _remembered(block, "step", self.direction, product)
         value, end = 0.0, 0
         for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
@@ -190,14 +197,17 @@ class HessVec(_LossPass):
 class GaussNewtonVec(_LossPass):
     """The Gauss–Newton product: what the Hessian's would be if z were linear in w from here on."""
 
-    def __call__(self, block: Block, w: Vector, v: Vector) -> Partial:
-        coupled = is_coupled(self.loss)
+    gathers_late = True
+
+    def __call__(self, block: Block, w: Gather, v: Gather) -> Partial:
+        coupled, along = is_coupled(self.loss), v()
         at_rows = self.z(block, w) if coupled else self.curvature(block, w)
-        product, end = zeros(w.shape), 0
+        point = along if self.predictor.is_affine else w()  # an affine map has the same Jacobian everywhere
+        product, end = zeros(along.shape), 0
         for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
-            at = self.predictor.linearize(w, tile.X)
-            u = at.jvp(v)
+            at = self.predictor.linearize(point, tile.X)
+            u = at.jvp(along)
             if coupled:
                 u = _like(u, self.loss.hess_dot(targets(tile), at_rows[start:end], weights(tile), u))
             else:
@@ -210,7 +220,7 @@ class HessDiag(_LossPass):
     """The diagonal of Jᵀ diag(c) J: of the Hessian of Σ s ℓ at w, where z is linear in w."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
-        curvature, diagonal, end = self.curvature(block, w), zeros(w.shape), 0
+        curvature, diagonal, end = self.curvature(block, lambda: w), zeros(w.shape), 0
         for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             self.predictor.linearize(w, tile.X).add_hess_diag(curvature[start:end], diagonal)
@@ -221,7 +231,7 @@ class Border(_LossPass):
     """Jᵀ c: for each parameter, the Hessian's entry between it and the intercept of its output."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
-        curvature, border, end = self.curvature(block, w), zeros(w.shape), 0
+        curvature, border, end = self.curvature(block, lambda: w), zeros(w.shape), 0
         for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             self.predictor.linearize(w, tile.X).vjp(curvature[start:end], border)
@@ -238,7 +248,9 @@ class Gram(_LossPass):
 
     m: int = 0
 
-    def __call__(self, block: Block, w: Vector) -> MatrixPartial:
+    gathers_late = True
+
+    def __call__(self, block: Block, w: Gather) -> MatrixPartial:
         assert block.positions is not None
         size = self.m + self.layout.tail // self.layout.width
         out = zeros((self.layout.width, size, size))

@@ -86,7 +86,7 @@ def _one(case: Case, tol: str, n_jobs: int | None, **options: Any) -> Solve:
 def _path(case: Case, tol: str, n_jobs: int | None) -> Solve:
     import blockdot as bd
     from blockdot.models.folds import GivenFolds
-    from blockdot.models.journal import Ended, Journal
+    from blockdot.models.journal import Journal
     from blockdot.models.path import Grid, fit_path
     from blockdot.models.recipe import Recipe
 
@@ -94,12 +94,22 @@ def _path(case: Case, tol: str, n_jobs: int | None) -> Solve:
     test = problem.fold[:, np.newaxis] == np.arange(problem.n_folds)
     recipe = Recipe("logistic", l1_ratio=problem.l1_ratio, tol=float(tol), max_iter=1000)
 
+    class Kept(Journal):
+        """Remembers where each minimisation ended: at each α the models of all folds, and last of them that of all."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.ends: list[Floats] = []
+
+        def minimize(self, *args: Any, **kwargs: Any) -> Any:
+            result = super().minimize(*args, **kwargs)
+            self.ends.append(result.w)
+            return result
+
     def solve() -> Answer:
-        journal, folds, models = Journal(), GivenFolds(~test, test), problem.n_folds + 1
+        journal, folds, models = Kept(), GivenFolds(~test, test), problem.n_folds + 1
         fit_path(data, recipe, bd.ThreadPool(n_jobs), Grid(problem.alphas), folds, journal=journal)
-        # the journal has the models of all folds at each α, and last of them that of all rows
-        ended = [part for part in journal.progress.done if isinstance(part, Ended)]
-        ws = np.array([part.w.reshape(-1, models)[:, :-1] for part in ended])
+        ws = np.array([w.reshape(-1, models)[:, :-1] for w in journal.ends[-len(problem.alphas) :]])
         w = np.zeros((case.X.shape[1], len(problem.alphas), problem.n_folds))
         w[data.table.ids] = ws[:, :-1].transpose(1, 0, 2)
         return w.reshape(len(w), -1), ws[:, -1].ravel()

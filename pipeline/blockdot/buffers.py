@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ Shape = int | tuple[int, ...]
 # Bytes from which on memory is kept: what is smaller, the allocator itself keeps at hand.
 _LEAST = 1 << 18
 
-_spare: dict[int, deque[NDArray[np.uint8]]] = {}
+_spare: dict[int, deque[mmap]] = {}
 """Memory that waits for its next use, by its size; a deque is used by several threads without a lock."""
 
 
@@ -36,7 +37,7 @@ def empty(shape: Shape, dtype: DTypeLike = np.float64) -> NDArray[Any]:
     try:
         memory = _spare[room].pop()
     except (KeyError, IndexError):
-        memory = np.empty(room, np.uint8)
+        memory = mmap(-1, room)
     return np.asarray(_Loan(memory, shape if isinstance(shape, tuple) else (shape,), kind.str))
 
 
@@ -57,9 +58,9 @@ class _Loan:
 
     __slots__ = ("__array_interface__", "_memory")
 
-    def __init__(self, memory: NDArray[np.uint8], shape: tuple[int, ...], kind: str) -> None:
+    def __init__(self, memory: mmap, shape: tuple[int, ...], kind: str) -> None:
         self._memory = memory
-        address, _ = memory.__array_interface__["data"]
+        address = np.frombuffer(memory, np.uint8).ctypes.data
         self.__array_interface__: dict[str, Any] = {
             "shape": tuple(int(length) for length in shape),
             "typestr": kind,

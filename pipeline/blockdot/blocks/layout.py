@@ -8,7 +8,7 @@ occur in the blocks at hand, not with the width of the space of ids.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,75 +72,93 @@ DENSE_FROM = 0.25
 class FeatureSum:
     """A sum over rows that has ``width`` numbers for each feature that occurred in them, and a tail.
 
-    ``positions`` are places among the ``n_features`` of the data set; ``rows[i]`` belongs to ``positions[i]``. Where at
-    least a quarter of the features occurred, what is added up has a row for every feature, and ``positions`` is None; a
-    block's own part is in the order of its columns until then. Otherwise positions ascend. Which of the two depends on
-    the blocks summed over alone.
+    ``flat`` holds the rows and the tail, as a parameter vector does. ``positions`` are places among the ``n_features``
+    of the data set; ``rows[i]`` belongs to ``positions[i]``. Where at least a quarter of the features occurred, what is
+    added up has a row for every feature, and ``positions`` is None; a block's own part is in the order of its columns
+    until then. Otherwise positions ascend. Which of the two depends on the blocks summed over alone.
     """
 
     positions: NDArray[np.int64] | None
-    rows: Floats
-    tail: Floats
+    flat: Floats
+    width: int
+    tail_size: int
     n_features: int
 
     @classmethod
     def of(cls, block: Block, local: Floats, layout: Layout) -> FeatureSum:
         """What one block contributes: ``local`` is flat, in ``layout`` over the block's columns, and not used again."""
-        rows, tail = layout.split(local)
         positions = block.places
-        if len(positions) >= DENSE_FROM * block.n_features:
-            return cls(positions, rows, tail, block.n_features)
+        own = cls(positions, local, layout.width, layout.tail, block.n_features)
+        if not own._is_few:
+            return own
         order = np.argsort(positions) if block.order is None else block.order
-        return cls(positions[order], rows[order], tail, block.n_features)
+        return cls.made(positions[order], own.rows[order], own.tail, block.n_features)
+
+    @classmethod
+    def made(cls, positions: NDArray[np.int64] | None, rows: Floats, tail: Floats, n_features: int) -> FeatureSum:
+        """Of rows (·, width) and a tail; ``positions`` ascend, or are None where there is a row for every feature."""
+        return cls(positions, np.concatenate([rows.ravel(), tail]), rows.shape[1], tail.size, n_features)
+
+    @property
+    def rows(self) -> Floats:
+        """(·, width), a view."""
+        return self.flat[: self.flat.size - self.tail_size].reshape(-1, self.width)
+
+    @property
+    def tail(self) -> Floats:
+        """What belongs to no feature, a view."""
+        return self.flat[self.flat.size - self.tail_size :]
 
     def __iadd__(self, other: FeatureSum) -> FeatureSum:
         """The sum, in the memory of this one where that has a row for every feature and may be written to."""
-        tail, k = self.tail + other.tail, self.n_features
+        tail = self.tail + other.tail
         if self._is_few and other._is_few and self.positions is not None and other.positions is not None:
             positions, rows = products.add_sorted(self.positions, self.rows, other.positions, other.rows)
-            total = FeatureSum(positions, rows, tail, k)
-            return total if total._is_few else FeatureSum(None, total._spread(), tail, k)
+            return FeatureSum.made(positions, rows, tail, self.n_features).settled()
         full, more = (self, other) if self.positions is None or other.positions is not None else (other, self)
-        is_own = full is self and full.positions is None and full.rows.flags.writeable
-        rows = full.rows if is_own else full._spread()
+        total = full if full is self and full._is_own else full._spread()
+        rows = total.rows
         if more.positions is None:
             rows += more.rows
         else:
             products.add_rows(more.positions, more.rows, rows)
-        return FeatureSum(None, rows, tail, k)
+        total.tail[:] = tail
+        return total
 
     def __add__(self, other: FeatureSum) -> FeatureSum:
-        total = self if self.positions is not None else FeatureSum(None, self._spread(), self.tail, self.n_features)
+        total = self if self.positions is not None else self._spread()
         total += other
         return total
 
     def settled(self) -> FeatureSum:
         """The same, its positions ascending or None."""
-        if self.positions is None or self._is_few:
-            return self
-        return FeatureSum(None, self._spread(), self.tail, self.n_features)
+        return self if self.positions is None or self._is_few else self._spread()
 
     def dense(self) -> Floats:
-        """The flat vector over all features of the data set, zero where none of the rows has the feature."""
-        out = empty(self.n_features * self.rows.shape[1] + self.tail.size, self.rows.dtype)
-        rows, tail = out[: len(out) - self.tail.size].reshape(-1, self.rows.shape[1]), out[len(out) - self.tail.size :]
-        self._fill(rows)
-        tail[:] = self.tail
-        return out
+        """The flat vector over all features of the data set, zero where none of the rows has the feature.
+
+        It may be written to; it is the sum's own where that has a row for every feature.
+        """
+        return self.flat if self._is_own else self._spread().flat
 
     @property
     def _is_few(self) -> bool:
         return self.positions is not None and len(self.positions) < DENSE_FROM * self.n_features
 
-    def _spread(self) -> Floats:
-        """A new array with a row for every feature."""
-        rows = empty((self.n_features, self.rows.shape[1]), self.rows.dtype)
-        self._fill(rows)
-        return rows
+    @property
+    def _is_own(self) -> bool:
+        """Whether there is a row for every feature, in memory that may be written to: another process's may not."""
+        return self.positions is None and self.flat.flags.writeable
 
-    def _fill(self, rows: Floats) -> None:
+    def _spread(self) -> FeatureSum:
+        """A copy with a row for every feature."""
+        size = self.n_features * self.width + self.tail_size
+        full = replace(self, positions=None, flat=empty(size, self.flat.dtype))
         if self.positions is None:
-            rows[:] = self.rows
-        else:
-            rows.fill(0)
-            rows[self.positions] = self.rows
+            full.flat[:] = self.flat
+            return full
+        rows = full.rows
+        rows.fill(0)
+        rows[self.positions] = self.rows
+        full.tail[:] = self.tail
+        return full

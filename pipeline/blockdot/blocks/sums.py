@@ -214,7 +214,9 @@ def _map_part(part: _Part, fit: str, source: Source, task: Pass[Out], *vectors: 
 
 
 def _sum_part(part: _Part, fit: str, source: Source, task: Pass[S], *vectors: Floats) -> list[tuple[Span, S]]:
-    return joined(_results(part, fit, source, task, vectors), source.n_blocks)
+    """What is left of the sums, settled here, where other calls do the same at the same time."""
+    totals = joined(_results(part, fit, source, task, vectors), source.n_blocks)
+    return [(span, total.settled() if hasattr(total, "settled") else total) for span, total in totals]
 
 
 def _results(

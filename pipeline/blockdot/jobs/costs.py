@@ -29,7 +29,7 @@ PROGRAM = 320 << 20
 # The head of a call and of its answer: the pass, the store's name, what is small.
 CALL_BYTES = 6_000
 # Large arguments that stay with the workers (dask.py), and vectors of the objective beside the solver's.
-KEPT, EVALUATION = 6, 4
+KEPT, EVALUATION = 6, 1
 # Matrices of the preconditioner's head, or of the whole Hessian, that are there at the same time, and the sampled rows.
 _MATRICES, _ROWS_A_FEATURE, _SAMPLED_COPIES = 5, 16, 4
 

@@ -187,7 +187,7 @@ def measured(objective: Objective, data: Dataset, layout_width: int) -> Rates:
 
     nonzeros = sum(block.X.nnz for block in blocks)
     rows, tail = np.zeros((max(len(data.table), 1 << 16), layout.width)), np.zeros(layout.tail)
-    one = FeatureSum(None, rows, tail, len(rows))
+    one = FeatureSum.made(None, rows, tail, len(rows))
     return Rates(
         nonzero=_shortest(products) / max(nonzeros, 1) * layout_width / layout.width,
         add=3 * rows.nbytes / _shortest(lambda: one + one),

@@ -151,13 +151,13 @@ class PairSum:
     """A sum over pairs (a, b) of a place and a column, under the key a · columns + b."""
 
     def __init__(self, n_keys: int, folds: int) -> None:
-        self.total = FeatureSum(np.empty(0, np.int64), np.empty((0, folds)), _NO_TAIL, n_keys)
+        self.total = FeatureSum.made(np.empty(0, np.int64), np.empty((0, folds)), _NO_TAIL, n_keys)
 
     def add(self, a: NDArray[np.int64], b: NDArray[np.int64], columns: int, values: Floats) -> None:
         """Add ``values`` (m, folds) at the pairs, each of which is there once."""
         keys = a * columns + b
         order = np.argsort(keys)
-        self.total += FeatureSum(keys[order], values[order], _NO_TAIL, self.total.n_features)
+        self.total += FeatureSum.made(keys[order], values[order], _NO_TAIL, self.total.n_features)
 
 
 @dataclass(frozen=True, eq=False)

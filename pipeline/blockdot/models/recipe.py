@@ -217,7 +217,7 @@ class Recipe:
                 "unless there is an L2 penalty: choose newton-cg or lbfgs, or alpha > 0"
             )
         descent = Backtracking() if self.step is None else GradientDescent(self.step)
-        by_products = NewtonCG() if self.network is None else NewtonCG(head=0)
+        by_products = _by_products(objective) if self.network is None else NewtonCG(head=0)
         named: dict[str, AnySolver] = {
             "newton-cg": by_products,
             "gauss-newton": by_products,
@@ -247,7 +247,7 @@ def _choose(objective: Objective, data: Dataset) -> tuple[AnySolver, str]:
         return LBFGS(), f"the loss {type(loss).__name__} has a gradient and no second derivative"
     k, a_row = len(data.table), data.nnz / max(data.n_rows, 1)
     if objective.layout.width > 1:
-        return NewtonCG(), f"{objective.layout.width} outputs: the Hessian is used by products, never made"
+        return _by_products(objective), f"{objective.layout.width} outputs: the Hessian is used by products, never made"
     if not objective.penalty.is_diagonal:
         return NewtonCG(), "the penalty is known by its products"
     if _is_flat(objective):
@@ -257,6 +257,11 @@ def _choose(objective: Objective, data: Dataset) -> tuple[AnySolver, str]:
     if k <= _FEW_FEATURES:
         return NewtonCG(), f"rows have {a_row:,.0f} non-zeros: products with the Hessian are cheaper than its matrix"
     return NewtonCG(), f"{k:,} features occur: the Hessian is used by products, never made"
+
+
+def _by_products(objective: Objective) -> NewtonCG:
+    """Newton–CG; of several outputs, rough steps are worth more than exact ones (docs/design.md, "Knobs")."""
+    return NewtonCG(forcing=0.3) if objective.layout.width > 1 else NewtonCG()
 
 
 def _is_flat(objective: Objective) -> bool:

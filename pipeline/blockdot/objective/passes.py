@@ -25,7 +25,7 @@ a key remembers nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,10 @@ class Partial:
         if vector is not None and other.vector is not None:
             vector += other.vector
         return Partial(self.weight + other.weight, self.value + other.value, vector)
+
+    def settled(self) -> Partial:
+        """The same, its vector settled."""
+        return self if self.vector is None else replace(self, vector=self.vector.settled())
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,7 @@ from blockdot.buffers import empty, zeros
 from blockdot.errors import SpecError
 from blockdot.solvers.minimize import Status
 from blockdot.solvers.newton import SmoothAlong, advance
+from blockdot.vector_kernel import add_scaled, scale_and_add
 from blockdot.vectors import Cholesky, Vector, inner, norm
 
 Apply = Callable[[Vector], Vector]
@@ -100,7 +101,7 @@ class NewtonCG:
     max_products: int = 250
 
     name: ClassVar[str] = "Newton-CG"
-    vectors: ClassVar[int] = 13
+    vectors: ClassVar[int] = 12
     """Vectors of the size of w that it holds at most, those of the objective's answers included."""
     needs: ClassVar[frozenset[str]] = frozenset(
         {"value_and_grad", "value_along", "hess_vec", "hess_diag", "sampled_hessian"}
@@ -174,10 +175,10 @@ class _Solve:
     def go_on(self, apply_inverse: Apply, eta: float, most: int) -> None:
         """Iterate until the residual is small enough, curvature is not positive, or ``most`` products are used up."""
         q = apply_inverse(self._r)
-        goal = eta * eta * inner(self._g, apply_inverse(self._g))
-        p, scaled = empty(q.shape), empty(q.shape)
+        p = empty(q.shape)
         p[:] = q
         rq = inner(self._r, q)
+        goal = eta * eta * (inner(self._g, apply_inverse(self._g)) if self.products else rq)  # r is −g before the first
         size = rq  # p·M p
         for _ in range(most):
             if rq <= goal:
@@ -192,13 +193,13 @@ class _Solve:
                 self.has_ended = True
                 return
             a = rq / curvature
-            self.s += np.multiply(p, a, out=scaled)
-            self._r -= np.multiply(hp, a, out=scaled)
+            add_scaled(a, p, self.s)
+            add_scaled(-a, hp, self._r)
+            del hp, q  # the next ones are made in their memory
             q = apply_inverse(self._r)
             rq, before = inner(self._r, q), rq
             beta = rq / before
-            p *= beta
-            p += q
+            scale_and_add(beta, p, q)
             size = rq + beta * beta * size
         self.has_ended = rq <= goal
 

@@ -1,6 +1,6 @@
 """A path of penalties, judged by cross-validation, in shared passes.
 
-    α_1 > α_2 > …,   W(α) = argmin (1/M) Σ_m F_m(W_m; α)        each started from the one before
+    α_1 > α_2 > …,   W(α) = argmin (1/M) Σ_m F_m(W_m; α)        each started where those before point (extrapolation.py)
 
 The models of all folds, and that of all rows, are the columns of one W (objective/columns.py), K of them for a model of
 K outputs: a pass over the data serves all of them. The path begins where an L1 penalty leaves nothing,
@@ -30,6 +30,7 @@ from blockdot.blocks.sums import Blocks
 from blockdot.blocks.tree import Pool
 from blockdot.errors import DataError, SpecError
 from blockdot.models.continuation import ever_nearer, minimized
+from blockdot.models.extrapolation import Points, ahead, later
 from blockdot.models.fit import Settled, settled
 from blockdot.models.fold_sums import FoldWeights, HeldOut
 from blockdot.models.folds import FoldedSource, Folds
@@ -128,9 +129,9 @@ def fit_path(
     journal.begin(data, recipe=recipe, grid=grid, folds=folds, rule=rule)
     with settled(data, recipe, pool) as (blocks, case), _walking(case, blocks, folds) as walk:
         alphas = grid.values(walk.alpha_max())
-        steps = journal.along(
-            _Step, alphas.tolist(), walk.origin, lambda alpha, w: walk.at(alpha, w, journal, callbacks)
-        )
+        grid_points = [tuple(alphas[: i + 1].tolist()) for i in range(len(alphas))]
+        start = walk.origin[np.newaxis]
+        steps = journal.along(_Step, grid_points, start, lambda so_far, ws: walk.at(so_far, ws, journal, callbacks))
         losses = np.array([step.judged.losses for step in steps])
         best = _choice(losses, steps[0].judged.weights, rule)
         model = walk.model(float(alphas[best]), steps[best])
@@ -220,30 +221,48 @@ class _Walk:
         """The norm of the gradient where the path begins: what ``tol`` refers to at every α."""
         return max(norm(self.together.value_and_grad(self.origin)[1]), float(np.finfo(np.float64).tiny))
 
-    def at(self, alpha: float, w: Vector, journal: Journal, callbacks: Sequence[Callback]) -> tuple[_Step, Vector]:
-        """The models at ``alpha``, from ``w``, and where the next ones start."""
+    def at(
+        self, alphas: Sequence[float], before: Points, journal: Journal, callbacks: Sequence[Callback]
+    ) -> tuple[_Step, Points]:
+        """The models at the last of ``alphas``; ``before`` are those at some of the others, and then with these.
+
+        Where the path begins, ``before`` is the origin.
+        """
+        alpha = alphas[-1]
         recipe, together = replace(self.case.recipe, alpha=alpha), self.together
         penalty = recipe.make_penalty(self.case.data, together.scaling, self.judged.models)
         objective = replace(together, penalty=penalty)
         solver, _ = recipe.make_solver(objective, self.case.data)
-        result, bound = minimized(
-            objective,
-            solver,
-            recipe,
-            lambda _: penalty,
-            w,
-            deviation=self.case.found.deviation,
-            grad_scale=self._scale,
-            is_cold=False,
-            journal=journal,
-            callbacks=callbacks,
-        )
+
+        def minimum(w: Vector) -> tuple[Result[Any], float | None]:
+            return minimized(
+                objective,
+                solver,
+                recipe,
+                lambda _: penalty,
+                w,
+                deviation=self.case.found.deviation,
+                grad_scale=self._scale,
+                is_cold=False,
+                journal=journal,
+                callbacks=callbacks,
+            )
+
+        last, start = before[-1], ahead(before, alphas[:-1], alpha)
+        if objective.term is not None and not np.isfinite(objective.term.value(start)):
+            start = last  # it lies outside of the bounds
+        result, bound = minimum(start)
+        if result.status is Status.DIVERGED and start is not last:
+            result, bound = minimum(last)
         outward = together.scaling.outward(result.w, together.layout)
         judged = journal.once(Judged, self._judge, outward)
         residual = self.judged.models * self._last(result.state.grad)
         own = Ended.of(result)._replace(w=self._last(outward), grad=residual)
         logger.info("alpha %.3g: mean loss %.6g", alpha, judged.mean)
-        return _Step(judged, own, bound, solver.name), w if result.status is Status.DIVERGED else result.w
+        following = (
+            last[np.newaxis] if result.status is Status.DIVERGED else later(before[len(alphas) == 1 :], result.w)
+        )
+        return _Step(judged, own, bound, solver.name), following
 
     def model(self, alpha: float, step: _Step) -> Model:
         """The model of all rows, and how its fit ended: the value and the bound are its own."""

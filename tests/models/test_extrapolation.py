@@ -11,23 +11,22 @@ from blockdot.models.path import Grid, fit_path
 from blockdot.models.recipe import Recipe
 
 RATIOS = [1.0, 0.5, 0.25, 0.125]
-UNEVEN = [1.0, 0.7, 0.3, 0.2]
+UNEVEN = [1.0, 0.7, 0.3, 0.1]
 
 
 @pytest.mark.parametrize("alphas", [RATIOS, UNEVEN], ids=["even", "uneven"])
-@pytest.mark.parametrize("degree", [0, 1, 2])
+@pytest.mark.parametrize("degree", [0, 1])
 def test_a_polynomial_in_log_alpha_is_met(alphas, degree):
     c = np.random.default_rng(0).uniform(1.0, 2.0, (degree + 1, 5))
     at = [np.polynomial.polynomial.polyval(-np.log(alpha), c) for alpha in alphas]
-    found = ahead(np.array(at[:3]), alphas[:3], alphas[3])
+    found = ahead(np.array(at[1:3]), alphas[1:3], alphas[3])
     np.testing.assert_allclose(found, at[3], rtol=1e-12)
 
 
-def test_a_parabola_and_a_line_of_even_ratios_by_hand():
-    points = np.array([[1.0, 5.0], [2.0, 4.0], [4.0, 3.5]])
-    assert ahead(points, RATIOS[:3], RATIOS[3]) == pytest.approx([3 * 4 - 3 * 2 + 1, 3 * 3.5 - 3 * 4 + 5])
-    assert ahead(points[1:], RATIOS[:3], RATIOS[3]) == pytest.approx([2 * 4 - 2, 2 * 3.5 - 4])
-    assert ahead(points[2:], RATIOS[:3], RATIOS[3]).tolist() == [4.0, 3.5]
+def test_a_line_of_even_ratios_by_hand():
+    points = np.array([[2.0, 4.0], [4.0, 3.5]])
+    assert ahead(points, RATIOS[:2], RATIOS[2]) == pytest.approx([2 * 4 - 2, 2 * 3.5 - 4])
+    assert ahead(points[1:], RATIOS[:2], RATIOS[2]).tolist() == [4.0, 3.5]
 
 
 def test_what_is_zero_or_would_change_its_sign_is_zero():
@@ -46,17 +45,11 @@ def test_it_stays_where_nothing_is_known(alphas, alpha):
     assert ahead(points, alphas, alpha).tolist() == [2.0]
 
 
-def test_a_leap_is_a_line_before_it_is_nothing():
-    points = np.array([[0.0], [1.0], [2.0]])
-    near = ahead(points, [1.0, 0.9, 0.5], 0.1)
-    assert near == pytest.approx([2.0 + np.log(0.5 / 0.1) / np.log(0.9 / 0.5)])
-
-
-def test_three_points_are_kept():
+def test_two_points_are_kept():
     points = np.zeros((1, 2))
     for i in range(5):
         points = later(points, np.full(2, float(i)))
-    assert points.tolist() == [[2.0, 2.0], [3.0, 3.0], [4.0, 4.0]]
+    assert points.tolist() == [[3.0, 3.0], [4.0, 4.0]]
 
 
 def rows():
@@ -71,7 +64,7 @@ def rows():
 
 @pytest.mark.parametrize(
     ("loss", "options"),
-    [("logistic", {}), ("logistic", {"l1_ratio": 0.7}), ("poisson", {}), ("squared_hinge", {}),
+    [("logistic", {}), ("logistic", {"l1_ratio": 0.7}), ("poisson", {}), ("squared-hinge", {}),
      ("logistic", {"l1_ratio": 0.5, "lower": 0.0, "upper": 0.2})],
 )  # fmt: skip
 @pytest.mark.parametrize("alphas", [np.geomspace(0.3, 1e-3, 8), [1.0, 1e-4, 0.0]], ids=["even", "leaps"])

@@ -2,9 +2,9 @@
 
     rows a block = min(⌈n / blocks⌉, 131 072),     blocks = 16, or 8, 4, 2, 1 where they would be small
 
-A block is small with less than half a million entries, where a row counts for 8 of them: below that a pass spends more
-on the block than on what is in it (docs/design.md). The cut depends on the rows alone, so that results depend neither
-on the machine nor on how the rows came.
+A block is small with less than a quarter of a million entries, where a row counts for 8 of them: below that a pass
+spends more on the block than on what is in it (docs/design.md). The cut depends on the rows alone, so that results
+depend neither on the machine nor on how the rows came.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from blockdot.errors import DataError
 Targets = sp.sparray | sp.spmatrix | ArrayLike
 
 
-_ENTRIES, _A_ROW = 1 << 19, 8
+_ENTRIES, _A_ROW = 1 << 18, 8
 
 
 def rows_a_block(n: int, entries: int) -> int:

@@ -118,7 +118,7 @@ def refusal(loss, penalty, solver):
         return "group lasso"
     if solver == "newton-cholesky" and penalty == "none" and "smoothing" in KINDS[loss].options:
         return "pieces without curvature"
-    if solver == "newton-cholesky" and "outputs" in KINDS[loss].options:
+    if solver == "newton-cholesky" and loss == "softmax":
         return "several outputs"
     return None
 

@@ -263,6 +263,6 @@ def test_what_is_no_network_is_refused(make, words):
 def test_a_matrix_of_second_derivatives_is_refused():
     F, _, _, w = problem("squared", (1,))
     with pytest.raises(bd.BlockdotError, match="not linear"):
-        F.hessian(w)
+        F.hessians(w)
     with pytest.raises(bd.BlockdotError, match="known by its products"):
         F.hess_diag(w)

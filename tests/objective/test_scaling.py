@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 import blockdot as bd
+from blockdot.objective.passes import is_coupled
 from blockdot.objective.scaling import AsIs, Standardized, standardized
 
 LOSSES = [bd.Logistic(), bd.Softmax(outputs=3), bd.BinaryCrossEntropy(outputs=3)]
@@ -68,6 +69,13 @@ def test_a_matrix_of_each_output_is_its_part_of_the_hessian(loss, intercept):
         np.testing.assert_allclose(matrix, H[np.ix_(places, places)], atol=1e-12)
     covered = np.sort(np.concatenate([places for places, _ in found]))
     assert covered.tolist() == list(range(F.size))
+    if is_coupled(loss):
+        with pytest.raises(bd.BlockdotError, match="couples several outputs"):
+            F.hessians(w)
+        return
+    assert sum(places.size for places, _ in F.hessians(w)) == F.size
+    for places, matrix in F.hessians(w):
+        np.testing.assert_allclose(matrix, H[np.ix_(places, places)], atol=1e-12)
 
 
 def test_there_and_back_again():

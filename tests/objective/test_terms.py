@@ -150,5 +150,5 @@ def test_a_penalty_by_its_products_is_fitted():
         F = bd.Objective(bd.Squared(), bd.Linear(False), bd.Tikhonov(product), blocks)
         found = bd.minimize(F, bd.NewtonCG(), F.zeros(), tol=1e-12).w[order]
         with pytest.raises(bd.BlockdotError, match="known by products"):
-            F.hessian(F.zeros())
+            F.hessians(F.zeros())
     np.testing.assert_allclose(found, np.linalg.solve(X.T @ X / 50 + gamma, X.T @ y / 50), rtol=1e-8)

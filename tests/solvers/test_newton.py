@@ -29,9 +29,9 @@ class Smooth:
         self.asked.append("value_along")
         return float(self.functions[0](w + t * direction))
 
-    def hessian(self, w):
-        self.asked.append("hessian")
-        return self.functions[2](w)
+    def hessians(self, w):
+        self.asked.append("hessians")
+        return [(np.arange(len(w)), self.functions[2](w))]
 
     def hess_vec(self, w, v):
         self.asked.append("hess_vec")

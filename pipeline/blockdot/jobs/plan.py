@@ -111,7 +111,7 @@ def objective_of(job: Job, data: Dataset) -> tuple[Objective, Need]:
         models = (job.model.cv or FoldsTable()).folds + 1
         layout = Linear(recipe.fit_intercept, models * (outputs or 1)).layout
     solver = recipe.online if recipe.solver == ONLINE else recipe.make_solver(objective, data)[0]
-    travels = "hessian" in solver.needs
+    travels = "hessians" in solver.needs
     side = len(data.table) if travels else getattr(solver, "head", 0)
     scaled = 2 if recipe.standardize else 0
     return objective, Need(

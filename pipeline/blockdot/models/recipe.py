@@ -19,6 +19,7 @@ from blockdot.models.learning import Online
 from blockdot.models.targets import ClassWeight
 from blockdot.objective.curvature import FullNewton, GaussNewton
 from blockdot.objective.objective import Objective
+from blockdot.objective.passes import is_coupled
 from blockdot.objective.penalties import L2, ElasticNet, GroupLasso, Penalty
 from blockdot.objective.scaling import Scaling, Standardized
 from blockdot.solvers import (
@@ -37,6 +38,8 @@ from blockdot.vectors import Vector
 _FEW_FEATURES = 1024
 # Nor where rows are longer: the matrix costs the square of the non-zeros of a row, a product twice their number.
 _SHORT_ROWS = 128
+# Of several outputs each has a matrix of its own, while one product serves them all.
+_SHORT_ROWS_OF_SEVERAL = 32
 
 # Batches and epochs of a network, by the number of rows.
 _BATCHES, _LEAST_BATCH, _LARGEST_BATCH = 20, 8, 200
@@ -246,12 +249,15 @@ def _choose(objective: Objective, data: Dataset) -> tuple[AnySolver, str]:
     if not curved:
         return LBFGS(), f"the loss {type(loss).__name__} has a gradient and no second derivative"
     k, a_row = len(data.table), data.nnz / max(data.n_rows, 1)
-    if objective.layout.width > 1:
-        return _by_products(objective), f"{objective.layout.width} outputs: the Hessian is used by products, never made"
+    width, by_products = objective.layout.width, _by_products(objective)
     if not objective.penalty.is_diagonal:
-        return NewtonCG(), "the penalty is known by its products"
+        return by_products, "the penalty is known by its products"
     if _is_flat(objective):
-        return NewtonCG(), "the loss has pieces without curvature, and there is no penalty"
+        return by_products, "the loss has pieces without curvature, and there is no penalty"
+    if width > 1 and (is_coupled(loss) or width * k**2 > _FEW_FEATURES**2 or a_row > _SHORT_ROWS_OF_SEVERAL):
+        return by_products, f"{width} outputs: the Hessian is used by products, never made"
+    if width > 1:
+        return NewtonCholesky(), f"{width} outputs of {k:,} features: their Hessians are small, made in one pass"
     if k <= _FEW_FEATURES and a_row <= _SHORT_ROWS:
         return NewtonCholesky(), f"{k:,} features occur: their Hessian is a small matrix, made in one pass"
     if k <= _FEW_FEATURES:

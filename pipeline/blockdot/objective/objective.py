@@ -153,18 +153,23 @@ class Objective:
             total += v * self.hess_vec(w, v)
         return total / probes
 
-    def hessian(self, w: Vector, m: int | None = None) -> NDArray[np.float64]:
-        """The Hessian of F at w as a matrix, of the ``m`` most frequent features (default: all), then of the tail.
+    def hessians(self, w: Vector) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """The Hessian of F at w: for each output its parameters, features first, and the matrix of these.
 
-        For one output, and a penalty with a diagonal Hessian.
+        For a loss that does not couple the outputs, so that nothing lies between two of them, and a penalty with a
+        diagonal Hessian.
         """
-        if self.layout.width > 1 or not self.predictor.is_affine or not self.penalty.is_diagonal:
-            why = "the predictor has several outputs" if self.layout.width > 1 else "the penalty is known by products"
-            if not self.predictor.is_affine:
-                why = "the predictor is not linear"
+        why = ""
+        if not self.predictor.is_affine:
+            why = "the predictor is not linear"
+        elif not self.penalty.is_diagonal:
+            why = "the penalty is known by products"
+        elif self.layout.width > 1 and passes.is_coupled(self.loss):
+            why = "the loss couples several outputs"
+        if why:
             raise SpecError(f"the Hessian is not made as a matrix where {why}: choose a solver that uses products")
         k = self.blocks.n_features
-        return self._hessians(w, k if m is None else min(m, k))[0]
+        return list(zip(self._places(k), self._hessians(w, k), strict=True))
 
     def sampled_hessian(self, w: Vector, m: int) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """The most frequent features' and the tail's part of the Hessian at w, estimated from a sample of the rows.
@@ -172,12 +177,15 @@ class Objective:
         For each output its parameters and their matrix; ``m`` features for one output, fewer for more, so that the
         matrices together are not larger.
         """
+        head = max(int(m / math.sqrt(self.layout.width)), 1)
+        m = min(head, self.blocks.n_features)
+        return list(zip(self._places(m), self.sample(_ROWS_A_FEATURE * head)._hessians(w, m), strict=True))
+
+    def _places(self, m: int) -> NDArray[np.int64]:
+        """(K, ·) for each output, where its parameters of the ``m`` most frequent features lie, and its tail's."""
         k, width = self.blocks.n_features, self.layout.width
-        head = max(int(m / math.sqrt(width)), 1)
-        m = min(head, k)
         tail = np.arange(k * width, self.size).reshape(-1, width)
-        places = np.concatenate([np.arange(m * width).reshape(m, width), tail])
-        return list(zip(places.T.copy(), self.sample(_ROWS_A_FEATURE * head)._hessians(w, m), strict=True))
+        return np.concatenate([np.arange(m * width).reshape(m, width), tail]).T.copy()
 
     def _hessians(self, w: Vector, m: int) -> list[NDArray[np.float64]]:
         """For each output, the Hessian with respect to its parameters of the ``m`` most frequent features and tail."""

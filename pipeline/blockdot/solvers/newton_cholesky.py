@@ -2,13 +2,15 @@
 
     H = L Lᵀ,   s = −H⁻¹ ∇F(w)
 
-Where H is not positive definite to rounding (collinear features without a penalty, or an objective that is not convex)
-the direction is made from its eigenvalues: −Σ vᵢ (vᵢ·∇F)/|λᵢ| over those that are not lost in rounding, the shortest
-of the directions that solve the system (Nocedal & Wright, *Numerical Optimization*, 2nd ed., section 3.4).
+H may be block diagonal, as that of several models of their own is: each block is factored by itself. Where one is not
+positive definite to rounding (collinear features without a penalty, or an objective that is not convex) the direction
+is made from its eigenvalues: −Σ vᵢ (vᵢ·∇F)/|λᵢ| over those that are not lost in rounding, the shortest of the
+directions that solve the system (Nocedal & Wright, *Numerical Optimization*, 2nd ed., section 3.4).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -23,7 +25,9 @@ from blockdot.vectors import Cholesky, Vector, solve_by_eigenvalues
 class WithHessian(SmoothAlong, Protocol):
     """An objective whose Hessian is small enough to be a matrix."""
 
-    def hessian(self, w: Vector, /) -> NDArray[np.float64]: ...
+    def hessians(self, w: Vector, /) -> Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """The blocks of the Hessian: some parameters, and the matrix of these."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,19 @@ class NewtonCholesky:
     name: ClassVar[str] = "Newton-Cholesky"
     vectors: ClassVar[int] = 8
     """Vectors of the size of w that it holds at most, those of the objective's answers included."""
-    needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad", "value_along", "hessian"})
+    needs: ClassVar[frozenset[str]] = frozenset({"value_and_grad", "value_along", "hessians"})
 
     def init(self, objective: WithHessian, w: Vector) -> PointState:
         value, grad = objective.value_and_grad(w)
         return PointState(w, float(value), grad, iteration=0, evaluations=1)
 
     def step(self, objective: WithHessian, state: PointState) -> PointState:
-        hessian = objective.hessian(state.w)
-        factor = Cholesky.of(hessian)
-        if not np.all(np.isfinite(hessian)):
-            return state._replace(evaluations=state.evaluations + 1, status=Status.DIVERGED)
-        direction = solve_by_eigenvalues(hessian, -state.grad) if factor is None else factor.solve(-state.grad)
+        direction = np.zeros_like(state.grad)
+        for places, hessian in objective.hessians(state.w):
+            if not np.all(np.isfinite(hessian)):
+                return state._replace(evaluations=state.evaluations + 1, status=Status.DIVERGED)
+            factor, downhill = Cholesky.of(hessian), -state.grad[places]
+            direction[places] = solve_by_eigenvalues(hessian, downhill) if factor is None else factor.solve(downhill)
         found = advance(objective, state.w, state.value, state.grad, direction)
         if isinstance(found, Status):
             return state._replace(evaluations=state.evaluations + 1, status=found)

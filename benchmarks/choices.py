@@ -1,0 +1,129 @@
+"""What small data, several outputs and paths want. ``python -m benchmarks.choices [NAME …]`` prints the tables.
+
+    cuts      blocks that arrays are cut into: the time of a fit          fresh     what a fresh array costs
+    outputs   softmax regression: passes to a gap, by the forcing term    paths     where a path starts each minimum
+
+Times are medians of some repetitions in one run on two threads; passes are counted.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import blockdot as bd
+from benchmarks import cases, ours
+from blockdot import buffers
+from blockdot.blocks import arrays
+from blockdot.models import path as paths
+from blockdot.models.recipe import Recipe
+
+SMALL = (("a9a", "1e-3"), ("motor-poisson", "3e-4"), ("policies-163k-poisson", "3e-4"), ("20news-softmax", "3e-2"))
+GAPS = (1e-1, 1e-2, 1e-4, 1e-6)
+
+
+def median_ms(call: Callable[[], object], times: int = 9) -> float:
+    """The median of some calls, in ms; the first, which warms up, is not counted."""
+    call()
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(taken)
+
+
+def cuts() -> None:
+    """Blocks of arrays, for data that one pass is short over."""
+    print("\n## ms of a fit with 1, 2, 4, 8, 16 blocks; * is the default")
+    for name, tol in SMALL:
+        case = cases.load(name)
+        found = []
+        for blocks in (1, 2, 4, 8, 16):
+            rows = -(-len(case.y) // blocks)
+            data = bd.Dataset.from_arrays(case.X, case.y, case.rows.weight, block_rows=rows)
+            is_default = rows == arrays.rows_a_block(len(case.y), case.X.nnz)
+            est = ours.estimator(case.one, tol=float(tol))
+            ms = median_ms(lambda: est.fit(data))  # noqa: B023
+            found.append(f"{ms:.4g}" + "*" * is_default)
+        print(f"{name:24s}", *found, flush=True)
+
+
+def outputs() -> None:
+    """The forcing term of Newton–CG where a loss couples outputs."""
+    case = cases.load("20news-softmax")
+    data = bd.Dataset.from_arrays(case.X, case.y)
+    F = bd.Objective(
+        bd.Softmax(20), bd.Linear(outputs=20), bd.L2(case.one.alpha), bd.Blocks(data.source, bd.ThreadPool())
+    )
+    best = bd.minimize(F, bd.NewtonCG(), F.zeros(), tol=1e-9, max_iter=60).value
+    print("\n## 20 newsgroups, softmax: forcing, passes to a relative gap of", *GAPS)
+    for forcing in (0.1, 0.2, 0.3, 0.4, 0.5):
+        trace: list[tuple[int, float]] = []
+
+        def note(state: object, trace: list[tuple[int, float]] = trace) -> None:
+            trace.append((state.evaluations, state.value / best - 1.0))  # type: ignore[attr-defined]
+
+        bd.minimize(F, bd.NewtonCG(forcing=forcing), F.zeros(), tol=1e-6, max_iter=60, callbacks=[note])
+        found = [next((passes for passes, gap in trace if gap <= goal), "-") for goal in GAPS]
+        print(f"{forcing:<8}", *found, flush=True)
+
+
+def walks() -> None:
+    """A path whose minima start at the last one, or where the last two point."""
+    line = paths.ahead
+    print("\n## path of 20 α and 5 folds: tol; from the last minimum, passes, s; on the line through the last two")
+    for name in ("a9a-path", "clicklog-200k-path", "clicklog-200k-l1-path"):
+        case = cases.load(name).path
+        rows = cases.load(name).rows
+        data = ours.dataset(rows)
+        test = case.fold[:, np.newaxis] == np.arange(case.n_folds)
+        for tol in (1e-2, 3e-3):
+            recipe = Recipe("logistic", l1_ratio=case.l1_ratio, tol=tol, max_iter=1000)
+            found = []
+            for start in (lambda points, _, __: points[-1], line):
+                paths.ahead = start
+                began = time.perf_counter()
+                folds = paths_folds(test)
+                _, cv = paths.fit_path(data, recipe, bd.ThreadPool(), paths.Grid(case.alphas), folds)
+                seconds = time.perf_counter() - began
+                found += [f"{sum(result.evaluations for result in cv.results)}", f"{seconds:.3g}"]
+            print(f"{name:24s} {tol:g}", *found, flush=True)
+    paths.ahead = line
+
+
+def paths_folds(test: np.ndarray) -> object:
+    """The folds of a case."""
+    from blockdot.models.folds import GivenFolds
+
+    return GivenFolds(~test, test)
+
+
+def fresh() -> None:
+    """An array of 16 MB that is filled: fresh each time, or in memory that is used again."""
+    n, kept = 2 << 20, []
+    print("\n## ms to fill 16 MB: NumPy's, as long as the last ones are there; memory that was used before")
+    fresh_ms, used = [], []
+    for _ in range(8):
+        start = time.perf_counter()
+        array = np.empty(n)
+        array.fill(1.0)
+        fresh_ms.append(1e3 * (time.perf_counter() - start))
+        kept.append(array)
+    buffers.zeros(n)
+    for _ in range(8):
+        start = time.perf_counter()
+        buffers.zeros(n)
+        used.append(1e3 * (time.perf_counter() - start))
+    print(f"{statistics.median(fresh_ms):.3g} {statistics.median(used):.3g}")
+
+
+TABLES = {"cuts": cuts, "outputs": outputs, "paths": walks, "fresh": fresh}
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:] or TABLES:
+        TABLES[chosen]()

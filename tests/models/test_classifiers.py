@@ -162,4 +162,4 @@ def test_a_warm_start_goes_on_where_the_last_fit_ended():
     est = tight(warm_start=True, alpha=0.02).fit(X, y)
     cold = est.n_iter_
     assert est.fit(X, y).n_iter_ == 0
-    assert est.set_params(alpha=0.019).fit(X, y).n_iter_ < cold
+    assert est.set_params(alpha=0.01999).fit(X, y).n_iter_ < cold

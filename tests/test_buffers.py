@@ -64,6 +64,11 @@ def test_what_waits_is_given_back():
     assert buffers._spare == {}
 
 
+def test_what_does_not_fit_is_said_as_numpy_says_it():
+    with pytest.raises(MemoryError, match="no room for an array of"):
+        buffers.empty(1 << 57)
+
+
 def test_threads_never_share_an_array():
     def use(mark):
         for _ in range(200):

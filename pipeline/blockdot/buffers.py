@@ -37,7 +37,7 @@ def empty(shape: Shape, dtype: DTypeLike = np.float64) -> NDArray[Any]:
     try:
         memory = _spare[room].pop()
     except (KeyError, IndexError):
-        memory = mmap(-1, room)
+        memory = _mapped(room)
     return np.asarray(_Loan(memory, shape if isinstance(shape, tuple) else (shape,), kind.str))
 
 
@@ -51,6 +51,13 @@ def zeros(shape: Shape, dtype: DTypeLike = np.float64) -> NDArray[Any]:
 def forget() -> None:
     """Give the memory that waits back to the system."""
     _spare.clear()
+
+
+def _mapped(n_bytes: int) -> mmap:
+    try:
+        return mmap(-1, n_bytes)
+    except OSError as error:
+        raise MemoryError(f"there is no room for an array of {n_bytes:,} bytes: {error.strerror}") from error
 
 
 class _Loan:
@@ -68,5 +75,5 @@ class _Loan:
             "version": 3,
         }
 
-    def __del__(self) -> None:
-        _spare.setdefault(len(self._memory), deque()).append(self._memory)
+    def __del__(self, spare: dict[int, deque[mmap]] = _spare, new: type[deque[mmap]] = deque) -> None:
+        spare.setdefault(len(self._memory), new()).append(self._memory)  # by arguments: at the end globals are gone

@@ -3,7 +3,7 @@
     cuts      blocks that arrays are cut into: the time of a fit          fresh     what a fresh array costs
     outputs   softmax regression: passes to a gap, by the forcing term    paths     where a path starts each minimum
 
-Times are medians of some repetitions in one run on two threads; passes are counted.
+Times are the best of some repetitions in one run on two threads; passes are counted.
 """
 
 from __future__ import annotations
@@ -11,30 +11,20 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 import blockdot as bd
 from benchmarks import cases, ours
+from benchmarks.knobs import best_ms
 from blockdot import buffers
 from blockdot.blocks import arrays
 from blockdot.models import path as paths
+from blockdot.models.folds import GivenFolds
 from blockdot.models.recipe import Recipe
 
 SMALL = (("a9a", "1e-3"), ("motor-poisson", "3e-4"), ("policies-163k-poisson", "3e-4"), ("20news-softmax", "3e-2"))
 GAPS = (1e-1, 1e-2, 1e-4, 1e-6)
-
-
-def median_ms(call: Callable[[], object], times: int = 9) -> float:
-    """The median of some calls, in ms; the first, which warms up, is not counted."""
-    call()
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(taken)
 
 
 def cuts() -> None:
@@ -48,7 +38,7 @@ def cuts() -> None:
             data = bd.Dataset.from_arrays(case.X, case.y, case.rows.weight, block_rows=rows)
             is_default = rows == arrays.rows_a_block(len(case.y), case.X.nnz)
             est = ours.estimator(case.one, tol=float(tol))
-            ms = median_ms(lambda: est.fit(data))  # noqa: B023
+            ms = best_ms(lambda: est.fit(data))  # noqa: B023
             found.append(f"{ms:.4g}" + "*" * is_default)
         print(f"{name:24s}", *found, flush=True)
 
@@ -78,9 +68,8 @@ def walks() -> None:
     line = paths.ahead
     print("\n## path of 20 α and 5 folds: tol; from the last minimum, passes, s; on the line through the last two")
     for name in ("a9a-path", "clicklog-200k-path", "clicklog-200k-l1-path"):
-        case = cases.load(name).path
-        rows = cases.load(name).rows
-        data = ours.dataset(rows)
+        loaded = cases.load(name)
+        case, data = loaded.path, ours.dataset(loaded.rows)
         test = case.fold[:, np.newaxis] == np.arange(case.n_folds)
         for tol in (1e-2, 3e-3):
             recipe = Recipe("logistic", l1_ratio=case.l1_ratio, tol=tol, max_iter=1000)
@@ -88,19 +77,12 @@ def walks() -> None:
             for start in (lambda points, _, __: points[-1], line):
                 paths.ahead = start
                 began = time.perf_counter()
-                folds = paths_folds(test)
+                folds = GivenFolds(~test, test)
                 _, cv = paths.fit_path(data, recipe, bd.ThreadPool(), paths.Grid(case.alphas), folds)
                 seconds = time.perf_counter() - began
                 found += [f"{sum(result.evaluations for result in cv.results)}", f"{seconds:.3g}"]
             print(f"{name:24s} {tol:g}", *found, flush=True)
     paths.ahead = line
-
-
-def paths_folds(test: np.ndarray) -> object:
-    """The folds of a case."""
-    from blockdot.models.folds import GivenFolds
-
-    return GivenFolds(~test, test)
 
 
 def fresh() -> None:

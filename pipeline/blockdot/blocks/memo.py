@@ -107,9 +107,9 @@ def shelf(fit: str) -> Shelf:
     with _shelves_lock:
         if fit not in _shelves:
             _shelves[fit] = Shelf()
-            buffers.forget()
             while len(_shelves) > _FITS:
                 _shelves.popitem(last=False)
+                buffers.forget()
         _shelves.move_to_end(fit)
         return _shelves[fit]
 

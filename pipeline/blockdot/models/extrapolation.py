@@ -2,9 +2,9 @@
 
     w(α_{k+1})  ≈  w_k + (t_{k+1} − t_k)/(t_k − t_{k−1}) (w_k − w_{k−1}),      t = log α
 
-A third to a half of the passes of a path are saved by it; a parabola through three points saves less where they are
-minima to a loose tolerance only, as it makes their errors seven times as large (docs/design.md, "Knobs"). What is at
-zero stays there, and what would change its sign stops at zero: an L1 penalty keeps most parameters there, and a
+It saves up to two fifths of the passes of a path (docs/design.md, "Knobs"). The points are minima to a tolerance: a
+line through two makes their errors up to three times as large, a parabola through three seven times. What is at zero
+stays there, and what would change its sign stops at zero: an L1 penalty keeps most parameters there, and a
 minimisation lets go of those that it must.
 """
 

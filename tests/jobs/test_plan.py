@@ -25,7 +25,7 @@ from blockdot.blocks.manifest import Manifest
 from blockdot.blocks.tree import spans
 from blockdot.cli import main
 from blockdot.errors import SpecError
-from blockdot.jobs import costs, simulation
+from blockdot.jobs import costs
 from blockdot.jobs.costs import Costs, Crew, Need, Rates, Shape
 from blockdot.jobs.plan import MAILBOX, NETWORK, THREADS, objective_of, require_room, shape_of
 from blockdot.jobs.room import in_bytes, over, refusal, remedies
@@ -373,25 +373,6 @@ def test_before_ingest_the_raw_files_are_estimated(svmlight_file, tmp_path):
 
 
 # ---- the simulation
-
-
-def test_the_table_of_the_docs_is_what_the_simulation_prints():
-    assert "\n".join(simulation.table()) in (ROOT / "docs/scaling.md").read_text()
-
-
-def test_zipf_is_the_sum_that_it_stands_for():
-    slots, draws = 5_000, 20_000
-    p = 1.0 / np.arange(1, slots + 1)
-    p /= p.sum()
-    assert simulation.zipf(slots, draws) == pytest.approx(np.sum(1 - (1 - p) ** draws), rel=0.02)
-
-
-def test_the_driver_saturates_and_a_tree_relieves_it():
-    few, many = simulation.simulated(10, 10**10, 1 << 20), simulation.simulated(10_000, 10**10, 1 << 20)
-    assert few.seconds()["compute"] > 100 * many.seconds()["compute"]
-    assert many.pass_seconds > few.pass_seconds, "more workers are slower: their sums all go to the driver"
-    designs = simulation.Designs(many)
-    assert designs.sharded < designs.tree < designs.built
 
 
 def test_a_fit_is_the_same_whether_it_was_planned_or_not(ingested):

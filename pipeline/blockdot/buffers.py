@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def forget() -> None:
 
 def _mapped(n_bytes: int) -> mmap:
     try:
-        return mmap(-1, n_bytes)
+        return mmap(-1, n_bytes, flags=MAP_PRIVATE | MAP_ANONYMOUS)
     except OSError as error:
         raise MemoryError(f"there is no room for an array of {n_bytes:,} bytes: {error.strerror}") from error
 

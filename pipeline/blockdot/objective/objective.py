@@ -30,6 +30,7 @@ from blockdot.objective.penalties import Penalty
 from blockdot.objective.predictors import Predictor
 from blockdot.objective.scaling import AsIs, Scaling
 from blockdot.objective.terms import Term
+from blockdot.vector_kernel import scale_and_add
 from blockdot.vectors import Vector, norm
 
 # Rows that a Hessian is estimated from, for each of the features that it is estimated for.
@@ -87,9 +88,7 @@ class Objective:
         """F(w) and its gradient."""
         out = self._outward(w)
         total = self.blocks.sum(passes.ValueAndGrad(self.loss, self.predictor, self._key(out)), out)
-        gradient = self._gradient(total)
-        gradient += self.penalty.grad(w, self.layout)
-        return self._value(total, w), gradient
+        return self._value(total, w), self._gradient(total, self.penalty.grad(w, self.layout))
 
     def value_along(self, w: Vector, direction: Vector, t: float) -> float:
         """F(w + t direction): one product for the first t, and none for others, where the predictor is affine."""
@@ -137,7 +136,8 @@ class Objective:
         if self.scaling.needs_border:
             border = self._mean(self.blocks.sum(passes.Border(self.loss, self.predictor, self._key(out)), out))
         diagonal = self.scaling.diagonal(self._mean(total), border, self.layout)
-        return diagonal + self.penalty.hess_diag(self.size, self.layout)
+        diagonal += self.penalty.hess_diag(self.size, self.layout)
+        return diagonal
 
     def hess_diag_estimate(self, w: Vector, probes: int = 32, random_state: int = 0) -> Vector:
         """The diagonal of the Hessian of F at w, estimated from ``probes`` products.
@@ -222,9 +222,7 @@ class Objective:
     def _curved(self, task: type[passes.HessVec | passes.GaussNewtonVec], w: Vector, v: Vector) -> Vector:
         out = self._outward(w)
         total = self.blocks.sum(task(self.loss, self.predictor, self._key(out)), out, self._outward(v))
-        product = self._gradient(total)
-        product += self.penalty.hess_dot(v, self.layout)
-        return product
+        return self._gradient(total, self.penalty.hess_dot(v, self.layout))
 
     def _key(self, w: Vector) -> bytes:
         """Names w among all vectors of all objectives: what is remembered at one is never taken for another."""
@@ -242,8 +240,11 @@ class Objective:
     def _value(self, total: passes.Partial, w: Vector) -> float:
         return total.value / _positive(total.weight) + self.penalty.value(w, self.layout)
 
-    def _gradient(self, total: passes.Partial) -> Vector:
-        return self.scaling.gradient(self._mean(total), self.layout)
+    def _gradient(self, total: passes.Partial, of_penalty: Vector) -> Vector:
+        assert total.vector is not None
+        gradient = self.scaling.gradient(total.vector.dense(), self.layout)
+        scale_and_add(1.0 / _positive(total.weight), gradient, np.ascontiguousarray(of_penalty, np.float64))
+        return gradient
 
     def _mean(self, total: passes.Partial) -> Vector:
         assert total.vector is not None

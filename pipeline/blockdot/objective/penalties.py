@@ -88,7 +88,10 @@ class L2:
 
     def hess_diag(self, size: int, layout: Layout) -> Vector:
         """α, and 0 for the tail."""
-        return self.hess_dot(np.ones(size), layout)
+        out: Vector = empty(size)
+        out.fill(self.alpha)
+        out[size - layout.free :] = 0.0
+        return out
 
     def term(self, size: int, layout: Layout) -> None:
         """None: it is smooth."""

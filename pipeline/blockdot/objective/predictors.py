@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from blockdot.blocks import products
 from blockdot.blocks.block import TILE_ROWS
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.matrix import Matrix
@@ -121,7 +122,7 @@ class LinearMap:
         rows, tail = self.predictor.split(out)
         self.X.add_tdot(u, rows)
         if self.predictor.intercept:
-            tail += np.sum(u, axis=0)
+            _add_sum(u, tail)
 
     def tangent(self, v: Vector) -> LinearTangent:
         return LinearTangent(self, v)
@@ -131,7 +132,7 @@ class LinearMap:
         rows, tail = self.predictor.split(out)
         self.X.add_tdot(curvature, rows, squared=True)
         if self.predictor.intercept:
-            tail += np.sum(curvature, axis=0)
+            _add_sum(curvature, tail)
 
 
 @dataclass(frozen=True)
@@ -199,3 +200,12 @@ class Linear:
                 X.add_tdot(c, border)
                 matrix[-1, place[place >= 0]] += border[place >= 0]
                 matrix[-1, -1] += np.sum(c)
+
+
+def _add_sum(u: Vector, tail: Vector | float) -> None:
+    """Add what the rows sum to to the intercepts."""
+    assert isinstance(tail, np.ndarray)
+    if u.ndim == 1:
+        tail += np.sum(u)
+    else:
+        products.add_row_sums(u, tail)

@@ -15,7 +15,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from blockdot.buffers import empty
 from blockdot.solvers.minimize import Smooth, Status
+from blockdot.vector_kernel import add_scaled, are_equal
 from blockdot.vectors import Vector, inner
 
 _SUFFICIENT = 1e-4
@@ -49,8 +51,8 @@ def advance(objective: SmoothAlong, w: Vector, value: float, grad: Vector, direc
     def decreases(trial: float, t: float) -> bool:
         return trial <= value + _SUFFICIENT * t * slope + _NOISE * abs(value)
 
-    end = w + direction
-    if np.array_equal(end, w):
+    end: Vector = np.add(w, direction, out=empty(w.shape))
+    if are_equal(end, w):
         return Status.STALLED
     trial, new_grad = objective.value_and_grad(end)
     if decreases(trial, 1.0) and np.all(np.isfinite(new_grad)):
@@ -65,8 +67,9 @@ def advance(objective: SmoothAlong, w: Vector, value: float, grad: Vector, direc
         t = min(max(best, 0.1 * t), 0.5 * t)
         trial = objective.value_along(w, direction, t)
         trials += 1
-    end = w + t * direction
-    if np.array_equal(end, w):
+    end[:] = w
+    add_scaled(t, direction, end)
+    if are_equal(end, w):
         return Status.STALLED
     trial, new_grad = objective.value_and_grad(end)
     return Point(end, float(trial), new_grad, trials + 1)

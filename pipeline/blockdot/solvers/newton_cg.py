@@ -234,5 +234,7 @@ def is_stale(before: float, now: float, share: float) -> bool:
 
 def positive(diagonal: Vector) -> Vector:
     """The diagonal with entries that are not positive (no row, no penalty; concave) replaced by the largest one."""
+    if np.min(diagonal, initial=1.0) > 0.0:
+        return diagonal
     largest = float(np.max(diagonal, initial=0.0))
     return np.where(diagonal > 0.0, diagonal, largest if largest > 0.0 else 1.0)

@@ -33,7 +33,7 @@ def scale_and_add(a: float, out: Floats, x: Floats) -> None:
 @numba.njit(nogil=True, cache=True)
 def are_equal(a: Floats, b: Floats) -> bool:
     """Whether all numbers are the same; the first that is not ends it."""
-    for i in range(a.shape[0]):
+    for i in range(a.shape[0]):  # noqa: SIM110  compiled, it needs no generator
         if a[i] != b[i]:
             return False
     return True

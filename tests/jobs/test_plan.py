@@ -359,7 +359,7 @@ def test_a_path_holds_a_model_for_each_fold_and_one_of_all_rows(ingested, tmp_pa
     store = bd.Dataset.described(out / "train.blocks")
     one, five = (objective_of(load_job(job, settings), store)[1] for job in (spec, several))
     assert (one.layout, five.layout) == (Layout(1, 1), Layout(5, 5))
-    assert five.row() == 5 * 16 + 8
+    assert five.row() == 5 * 24 + 8
     found = json.loads(plan(str(several), settings, "--json").output)
     assert found["pass"]["seconds"]["compute"] > 0
 

@@ -123,6 +123,17 @@ class Block:
             raise DataError(f"two columns of a block are the feature {self.columns[order[again[0]]]}; needed one")
         return replace(self, positions=positions, order=order, n_features=n_features)
 
+    def spread(self) -> Block:
+        """The block over all features that occur in the data set, in their order: its own columns are given up."""
+        everything = _range(self.n_features)
+        X = self.X.renumbered(self.places, self.n_features)
+        return replace(self, X=X, columns=everything, positions=everything, order=None)
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether it is over all features of the data set."""
+        return self.positions is _range(self.n_features)
+
     def tiles(self, rows: int = TILE_ROWS) -> Iterator[Block]:
         """The block in ranges of rows small enough for the cache: views, in order."""
         for start in range(0, self.n_rows, rows):

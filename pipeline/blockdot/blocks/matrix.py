@@ -1,6 +1,6 @@
 """The rows of a block: its first D columns in full, the others as compressed sparse rows.
 
-    X = [ dense | sparse ],      columns 0 … D−1  |  D … k−1
+    X = [ dense | sparse ],      columns 0 … D−1  |  D … k−1       (or any D columns, in rows that were numbered anew)
 
 Columns that are mostly full cost half the bytes this way and are multiplied at the speed of contiguous memory; what is
 left is often all ones (one-hot and hashed categories), and then no value is stored at all. A zero of a dense column is
@@ -31,6 +31,8 @@ class Matrix:
     n_columns: int
     dense: products.Stored | None = None
     """(n, D), the columns 0 … D−1; the indices of sparse entries are then at least D."""
+    dense_at: NDArray[np.int64] | None = None
+    """(D,) which columns they are instead, in rows that were numbered anew."""
 
     @property
     def n_rows(self) -> int:
@@ -58,11 +60,11 @@ class Matrix:
         """Add X w to ``out``: w (k,) and out (n,), or w (k, K) and out (n, K)."""
         if w.ndim == 1:
             if self.dense is not None:
-                products.dense_add_dot(self.dense, w, out)
+                products.dense_add_dot(self.dense, w[self._head], out)
             products.add_dot(self.indptr, self.indices, self.values, w, out)
         else:
             if self.dense is not None:
-                products.dense_add_dot_columns(self.dense, w, out)
+                products.dense_add_dot_columns(self.dense, w[self._head], out)
             products.add_dot_columns(self.indptr, self.indices, self.values, w, out)
 
     def dot(self, w: Floats) -> Floats:
@@ -74,13 +76,14 @@ class Matrix:
     def add_tdot(self, u: Floats, out: Floats, *, squared: bool = False) -> None:
         """Add Xᵀ u, or (X∘X)ᵀ u, to ``out``: u (n,) and out (k,), or u (n, K) and out (k, K)."""
         if u.ndim == 1:
-            if self.dense is not None:
-                products.dense_add_tdot(self.dense, u, out, squared)
-            products.add_tdot(self.indptr, self.indices, self.values, u, out, squared)
+            dense_add, add = products.dense_add_tdot, products.add_tdot
         else:
-            if self.dense is not None:
-                products.dense_add_tdot_columns(self.dense, u, out, squared)
-            products.add_tdot_columns(self.indptr, self.indices, self.values, u, out, squared)
+            dense_add, add = products.dense_add_tdot_columns, products.add_tdot_columns
+        if self.dense is not None:
+            head = out[self._head]  # a view, or a copy where the columns are anywhere
+            dense_add(self.dense, u, head, squared)
+            out[self._head] = head
+        add(self.indptr, self.indices, self.values, u, out, squared)
 
     def add_gram(self, place: NDArray[np.int64], u: Floats, out: Floats) -> None:
         """Add Xᵀ diag(u) X to ``out`` (m, m), for the columns j with a place ``place[j]`` ≥ 0 there.
@@ -92,8 +95,9 @@ class Matrix:
             none = np.empty((0, 0))
             products.add_gram(self.indptr, self.indices, self.values, None, place, u, out, none)
             return
-        kept = np.flatnonzero(place[: self.n_dense] >= 0)
-        dense, at = self.dense[:, kept].astype(np.float64), place[kept]
+        head = place[self._head]
+        kept = np.flatnonzero(head >= 0)
+        dense, at = self.dense[:, kept].astype(np.float64), head[kept]
         beside, cross = dense * u[:, np.newaxis], np.zeros((len(out), len(kept)))
         products.add_gram(self.indptr, self.indices, self.values, beside, place, u, out, cross)
         out[:, at] += cross
@@ -105,7 +109,7 @@ class Matrix:
         sparse = self.indices[self.indptr[0] : self.indptr[-1]]
         count = np.bincount(sparse, minlength=self.n_columns)
         if self.dense is not None:
-            count[: self.n_dense] = np.count_nonzero(self.dense, axis=0)
+            count[self._head] = np.count_nonzero(self.dense, axis=0)
         return count
 
     def rows(self, start: int, stop: int) -> Matrix:
@@ -124,7 +128,14 @@ class Matrix:
             None if self.values is None else self.values[entries],
             self.n_columns,
             None if self.dense is None else self.dense[rows],
+            self.dense_at,
         )
+
+    def renumbered(self, columns: NDArray[np.int64], n_columns: int) -> Matrix:
+        """The same rows, column j being column ``columns[j]`` of ``n_columns``: the values are not copied."""
+        indices = columns.astype(np.uint32)[self.indices]
+        at = None if self.dense is None else columns[self._head]
+        return Matrix(self.indptr, indices, self.values, n_columns, self.dense, at)
 
     def squared(self) -> Matrix:
         """X∘X, a copy with float64 values."""
@@ -135,6 +146,7 @@ class Matrix:
             None if self.values is None else np.square(self.values[start:stop], dtype=np.float64),
             self.n_columns,
             None if self.dense is None else np.square(self.dense, dtype=np.float64),
+            self.dense_at,
         )
 
     def to_scipy(self) -> sp.csr_array:
@@ -145,4 +157,13 @@ class Matrix:
         sparse = sp.csr_array(parts, shape=(self.n_rows, self.n_columns))
         if self.dense is None:
             return sparse
+        if self.dense_at is not None:
+            spread = np.zeros((self.n_rows, self.n_columns), self.dense.dtype)
+            spread[:, self.dense_at] = self.dense
+            return sp.csr_array(sp.csr_array(spread) + sparse)
         return sp.csr_array(sp.hstack([sp.csr_array(self.dense), sparse[:, self.n_dense :]]))
+
+    @property
+    def _head(self) -> slice | NDArray[np.int64]:
+        """The dense columns."""
+        return slice(self.n_dense) if self.dense_at is None else self.dense_at

@@ -3,7 +3,7 @@
     remembered = compute(block, vectors),    kept under the name of the quantity and a key of what it depends on
 
 Each quantity (z = X w, its curvature) is a pure function of the block and of vectors that the key is a digest of. So
-forgetting, on a new worker or for lack of room, costs time and never a bit. Of each quantity the last one is kept.
+forgetting, on a new worker or for lack of room, costs time and never a bit. Under each name the last one is kept.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 # passes go round the blocks in order, and turning out the oldest would then turn out every one before its use.
 ROOM = 2 << 30
 _room = ROOM
+# The share of the room that blocks over all features may be put in: they save less than what else is remembered.
+_SPREAD = 0.5
 # Fits that a process remembers at the same time.
 _FITS = 2
 
@@ -38,6 +40,7 @@ class Memo:
         self._shelf = shelf
         self._kept: dict[str, tuple[bytes, Array]] = {}
         self._block: Block | None = None
+        self._spread: Block | None = None
 
     def block(self, make: Callable[[], Block]) -> Block:
         """The block as its source made it (its labels encoded, its places looked up), made where it is missing."""
@@ -48,16 +51,26 @@ class Memo:
             self._block = block
         return block
 
+    def spread(self, block: Block) -> Block:
+        """The block over all features of the data set, where there is ample room: what it gives are the same bits."""
+        if self._spread is None and self._shelf.admits(block.X.indices.nbytes, share=_SPREAD):
+            self._spread = block.spread()
+        return self._spread or block
+
     def get(self, name: str, key: bytes) -> Array | None:
         """The array that was kept under ``name`` and ``key``, or None."""
         found = self._kept.get(name)
         return found[1] if found is not None and found[0] == key else None
 
-    def put(self, name: str, key: bytes, array: Array) -> None:
-        """Keep ``array``, which is not written to any more, in place of what was kept under ``name``."""
-        before = self._kept.pop(name, None)
-        growth = array.nbytes - (0 if before is None else before[1].nbytes)
-        if self._shelf.admits(growth):
+    def put(self, name: str, key: bytes, array: Array, older: str = "") -> None:
+        """Keep ``array``, which is not written to any more, in place of what was kept under ``name``.
+
+        That is kept under ``older`` instead, if there is such a name, and room for both.
+        """
+        before, oldest = self._kept.pop(name, None), self._kept.get(older)
+        if older and before is not None and self._shelf.admits(array.nbytes - _size(oldest)):
+            self._kept[older], self._kept[name] = before, (key, array)
+        elif self._shelf.admits(array.nbytes - _size(before)):
             self._kept[name] = (key, array)
         elif before is not None:
             self._kept[name] = before
@@ -71,22 +84,26 @@ class Memo:
         return array
 
 
+def _size(kept: tuple[bytes, Array] | None) -> int:
+    return 0 if kept is None else kept[1].nbytes
+
+
 class Shelf:
     """The memos of one fit."""
 
     def __init__(self, room: int | None = None) -> None:
         self._memos: dict[int, Memo] = {}
-        self._room = _room if room is None else room
+        self._room = self._whole = _room if room is None else room
         self._lock = Lock()
 
     def memo(self, index: int) -> Memo:
         """The memo of block ``index``."""
         return self._memos.setdefault(index, Memo(self))
 
-    def admits(self, growth: int) -> bool:
-        """Whether there is room for so many bytes more; if so they are taken."""
+    def admits(self, growth: int, share: float = 1.0) -> bool:
+        """Whether there is room for so many bytes more in that share of the shelf; if so they are taken."""
         with self._lock:
-            if growth > self._room:
+            if growth > self._room - (1.0 - share) * self._whole:
                 return False
             self._room -= growth
             return True

@@ -73,8 +73,8 @@ class Need:
         return 8 * width * (side + 1) ** 2 if self.side else 0
 
     def row(self) -> int:
-        """Bytes that are remembered of a row: z, its curvature, and its targets as they were made."""
-        return 16 * self.layout.width + 8 * self.columns
+        """Bytes that are remembered of a row: z at two points, its curvature, and its targets as they were made."""
+        return 24 * self.layout.width + 8 * self.columns
 
 
 @dataclass(frozen=True)
@@ -281,6 +281,8 @@ class Costs:
         shape, crew, layout = self.shape, self.crew, self.need.layout
         mean_columns = shape.columns / max(shape.n_blocks, 1)
         rows = int(shape.rows * self.share) * self.need.row()
+        if layout.is_large(shape.features):
+            rows += int(4 * shape.nnz * self.share)  # the indices of blocks over all features (Layout.spreads)
         per_call = max((len(call) for call in self.calls), default=1)
         levels = per_call.bit_length() + 2  # one of each level of the tree, what is added, and the block's own
         one = self.sum_bytes(per_call)

@@ -177,14 +177,14 @@ class Model:
     def dense_coef(self) -> Vector:
         """The coefficients of all ``n_features`` features, 0 for those that did not occur; (K, n_features) for K."""
         try:
-            out = np.zeros((self.info.n_features, *self.coef.shape[1:]))
+            out = np.zeros((*self.coef.shape[1:], self.info.n_features))
         except (MemoryError, ValueError, OverflowError):
             raise DataError(
                 f"the coefficients of all {self.info.n_features:,} features do not fit in memory; use those of the "
                 f"{len(self.ids):,} that occurred: model.ids and model.coef"
             ) from None
-        out[self.ids] = self.coef
-        return np.ascontiguousarray(out.T)
+        out[..., self.ids] = self.coef.T
+        return out
 
     def parameters(self, data: Dataset) -> Vector:
         """The parameter vector over the features that occur in ``data``; StoreError if they mean other things."""

@@ -91,13 +91,12 @@ class Objective:
         return self._value(total, w), self._gradient(total, self.penalty.grad(w, self.layout))
 
     def value_along(self, w: Vector, direction: Vector, t: float) -> float:
-        """F(w + t direction): one product for the first t, and none for others, where the predictor is affine."""
-        end = w + t * direction
+        """F(w + t direction): no product where the predictor is affine, and F was evaluated at w and w + direction."""
         if not self.predictor.is_affine:
-            return self.value(end)
-        out, step = self._outward(w), self._outward(direction)
-        task = passes.ValueAlong(self.loss, self.predictor, self._key(out), t, self._key(step))
-        return self._value(self.blocks.sum(task, out, step), end)
+            return self.value(w + t * direction)
+        out, end = self._outward(w), self._outward(w + direction)
+        task = passes.ValueAlong(self.loss, self.predictor, self._key(out), t, self._key(end))
+        return self._value(self.blocks.sum(task, out, end), w + t * direction)
 
     def hess_vec(self, w: Vector, v: Vector) -> Vector:
         """The product of the Hessian of F at w with v."""

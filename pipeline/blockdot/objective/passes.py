@@ -2,7 +2,7 @@
 
     Value          Σ s ℓ(y, z)
     ValueAndGrad   Σ s ℓ(y, z),   Jᵀ (s ∂ℓ/∂z)
-    ValueAlong     Σ s ℓ(y, z + t J d),   for one t after another
+    ValueAlong     Σ s ℓ(y, z + t (z' − z)),   for one t after another, z' being that at w + d
     GaussNewtonVec Jᵀ (c ∘ J v),          c = s ∂²ℓ/∂z², the curvature
     HessVec        Jᵀ (c ∘ J v) + Σᵢ uᵢ (∂²zᵢ/∂w²) v,       u = s ∂ℓ/∂z
     HessDiag       diag(Jᵀ diag(c) J)
@@ -41,6 +41,8 @@ from blockdot.objective.losses import Loss, Weights
 from blockdot.objective.predictors import Predictor
 from blockdot.vectors import Vector
 
+# What is remembered as z: where the last value and gradient were asked for, and where the ones before.
+_Z, _OLDER_Z = "z", "older z"
 # The golden ratio less 1: its multiples fill [0, 1) evenly, whatever the number of rows.
 _GOLDEN = 0.6180339887498949
 
@@ -97,18 +99,23 @@ class _LossPass:
     key: bytes = b""
     """Names w: equal keys mean equal w, and the same loss and predictor."""
 
+    may_spread = True
+
     @property
     def layout(self) -> Layout:
         return self.predictor.layout
 
-    def z(self, block: Block, w: Gather) -> Vector:
-        """z of every row, remembered."""
+    def z(self, block: Block, w: Gather, name: str = _Z) -> Vector:
+        """z of every row; found where it was remembered, or else remembered under ``name``."""
 
         def compute() -> Vector:
             own = w()
             return self.tile_by_tile(block, lambda tile, _: raw(self.predictor, tile, own))
 
-        return _remembered(block, "z", self.key, compute)
+        if not self.key or block.memo is None:
+            return compute()
+        other = block.memo.get(_Z if name == _OLDER_Z else _OLDER_Z, self.key)
+        return block.memo.remember(name, self.key, compute) if other is None else other
 
     def curvature(self, block: Block, w: Gather) -> Vector:
         """c of every row, remembered: the diagonal of the Hessian in z."""
@@ -157,30 +164,33 @@ class ValueAndGrad(_LossPass):
             at.vjp(_like(z, u), grad)
             zs.append(z)
         if self.key and block.memo is not None:
-            block.memo.put("z", self.key, np.concatenate([np.empty(self.predictor.z_shape(0)), *zs]))
+            z_of_rows = np.concatenate([np.empty(self.predictor.z_shape(0)), *zs])
+            block.memo.put(_Z, self.key, z_of_rows, older=_OLDER_Z)
         return Partial(block.weight, value, FeatureSum.of(block, grad, self.layout))
 
 
 @dataclass(frozen=True)
 class ValueAlong(_LossPass):
-    """Σ s ℓ at w + t d, for a predictor that is affine in w: one product, and none for further values of t."""
+    """Σ s ℓ at w + t d, for a predictor that is affine in w: z moves on the line from where it is to where d leads.
+
+    A line search that has been refused the full step has seen both ends, and no product is needed for any t.
+    """
 
     t: float = 0.0
-    direction: bytes = b""
-    """Names d."""
+    end: bytes = b""
+    """Names w + d."""
 
     gathers_late = True
 
-    def __call__(self, block: Block, w: Gather, d: Gather) -> Partial:
-        def product() -> Vector:
-            own = d()  # and the point: the map has the same Jacobian everywhere
-            return self.tile_by_tile(block, lambda tile, _: self.predictor.linearize(own, tile.X).jvp(own))
-
-        z, step = self.z(block, w), _remembered(block, "step", self.direction, product)
-        value, end = 0.0, 0
+    def __call__(self, block: Block, w: Gather, end: Gather) -> Partial:
+        z, there = self.z(block, w, _OLDER_Z), replace(self, key=self.end).z(block, end)
+        value, stop = 0.0, 0
         for tile in self.tiles(block):
-            start, end = end, end + tile.n_rows
-            value += self.loss.value(targets(tile), z[start:end] + self.t * step[start:end], weights(tile))
+            start, stop = stop, stop + tile.n_rows
+            step = there[start:stop] - z[start:stop]
+            step *= self.t
+            step += z[start:stop]
+            value += self.loss.value(targets(tile), step, weights(tile))
         return Partial(block.weight, value)
 
 
@@ -253,6 +263,7 @@ class Gram(_LossPass):
     m: int = 0
 
     gathers_late = True
+    may_spread = False  # it has no vectors
 
     def __call__(self, block: Block, w: Gather) -> MatrixPartial:
         assert block.positions is not None

@@ -4,8 +4,8 @@
     decrease     F(w + t s) ≤ F(w) + c t ∇F(w)·s + ε |F(w)|
 
 The full step t = 1 is tried first, by the value and the gradient that the next iteration needs anyway. Only when it is
-refused are shorter ones tried, by values along the ray: for a predictor that is affine in w these cost one product and
-then none for each trial. ε stands for the rounding error of a sum over very many rows (see line_search.py).
+refused are shorter ones tried, by values along the ray: for a predictor that is affine in w these cost no product, as z
+is known at both ends. ε stands for the rounding error of a sum over very many rows (see line_search.py).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ occur in the blocks at hand, not with the width of the space of ids.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,13 +168,11 @@ class FeatureSum:
 
     def _spread(self) -> FeatureSum:
         """A copy with a row for every feature."""
-        size = self.n_features * self.width + self.tail_size
-        full = replace(self, positions=None, flat=empty(size, self.flat.dtype))
+        flat = empty(self.n_features * self.width + self.tail_size, self.flat.dtype)
+        full = FeatureSum(None, flat, self.width, self.tail_size, self.n_features)
         if self.positions is None:
-            full.flat[:] = self.flat
-            return full
-        rows = full.rows
-        rows.fill(0)
-        rows[self.positions] = self.rows
-        full.tail[:] = self.tail
+            flat[:] = self.flat
+        else:
+            products.spread_rows(self.positions, self.rows, full.rows)
+            full.tail[:] = self.tail
         return full

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from blockdot.blocks import products
+from blockdot.buffers import empty
 from blockdot.vectors import one_blas_thread
 
 Floats = NDArray[np.float64]
@@ -84,6 +85,18 @@ class Matrix:
             dense_add(self.dense, u, head, squared)
             out[self._head] = head
         add(self.indptr, self.indices, self.values, u, out, squared)
+
+    def add_normal(self, v: Floats, shift: float, c: Floats, out: Floats) -> float:
+        """Add Xᵀ u to ``out`` (k,), u = c ∘ (X v + shift), for v (k,) and c (n,); Σ u."""
+        u = empty(self.n_rows)
+        head = None if self.dense is None or self.dense_at is not None else self.dense
+        if self.dense is head:
+            return float(products.add_normal(head, self.indptr, self.indices, self.values, v, shift, c, u, out))
+        u.fill(shift)
+        self.add_dot(v, u)
+        u *= c
+        self.add_tdot(u, out)
+        return float(np.sum(u))
 
     def add_gram(self, place: NDArray[np.int64], u: Floats, out: Floats) -> None:
         """Add Xᵀ diag(u) X to ``out`` (m, m), for the columns j with a place ``place[j]`` ≥ 0 there.

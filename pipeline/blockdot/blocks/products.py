@@ -5,9 +5,11 @@
     …_columns        the same with K columns at once:   Z += X W,   G += Xᵀ U
     dense_…          the same for rows that are stored in full
     add_row_sums     outₖ  +=  Σᵢ uᵢₖ
+    add_normal       outⱼ  +=  Σᵢ xᵢⱼ cᵢ (Σₗ xᵢₗ vₗ + b)
     add_gram         outⱼₗ +=  Σᵢ uᵢ xᵢⱼ xᵢₗ          of some of the columns; one entry for each pair
     add_sorted       the sum of two sparse sets of rows, each with ascending positions
     add_rows         some rows added to those of a full set
+    spread_rows      a full set of some rows, 0 elsewhere
     unsound_row      the first row whose indices are out of range or do not ascend
 
 Row i of sparse rows has the entries ``indptr[i] … indptr[i+1]`` of ``indices`` (uint32) and ``values`` (float32 or
@@ -30,6 +32,9 @@ Values = Stored | None
 
 # Unsigned 64-bit counters need no wrap-around check, which halves the cost of an indexed load in compiled loops.
 _ONE, _TWO, _THREE, _FOUR = (np.uint64(i) for i in (1, 2, 3, 4))
+
+# So many numbers are summed before their sum is added to others: it loses fewer digits.
+_RUN = 128
 
 # Sums over contiguous numbers may be split over the lanes of a vector register; a gather gains nothing by it and loses.
 _LANES = {"reassoc", "contract", "nsz"}
@@ -198,6 +203,39 @@ def dense_add_tdot_columns(x: Stored, u: Floats, out: Floats, squared: bool = Fa
 
 
 @numba.njit(nogil=True, cache=True)
+def add_normal(
+    dense: Values,
+    indptr: NDArray[np.int32],
+    indices: Index,
+    values: Values,
+    v: Floats,
+    shift: float,
+    c: Floats,
+    u: Floats,
+    out: Floats,
+) -> float:
+    """Make ``u`` c ∘ (X v + shift), add Xᵀ u to ``out``, and give Σ u; ``dense`` are rows in full beside the others.
+
+    The same as its parts one by one, but the GIL is let go of once: when it is taken again, a thread may wait.
+    """
+    u[:] = shift
+    if dense is not None:
+        dense_add_dot(dense, v, u)
+    add_dot(indptr, indices, values, v, u)
+    total = 0.0
+    for start in range(0, u.shape[0], _RUN):
+        part = 0.0
+        for i in range(start, min(start + _RUN, u.shape[0])):
+            u[i] *= c[i]
+            part += u[i]
+        total += part
+    if dense is not None:
+        dense_add_tdot(dense, u, out)
+    add_tdot(indptr, indices, values, u, out)
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
 def add_gram(
     indptr: NDArray[np.int32],
     indices: Index,
@@ -272,6 +310,16 @@ def add_rows(positions: NDArray[np.int64], rows: NDArray[np.float64], out: NDArr
         target = out[np.uint64(positions[i])]
         for c in range(rows.shape[1]):
             target[c] += rows[i, c]
+
+
+@numba.njit(nogil=True, cache=True)
+def spread_rows(positions: NDArray[np.int64], rows: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """Make ``out[positions[i]]`` ``rows[i]`` for each i, and the other rows 0; positions are distinct."""
+    out[:] = 0.0
+    for i in range(positions.size):
+        target = out[np.uint64(positions[i])]
+        for c in range(rows.shape[1]):
+            target[c] = rows[i, c]
 
 
 @numba.njit(nogil=True, cache=True)

@@ -151,6 +151,10 @@ class NetworkMap:
                 self.add_product(self.forward.a, level, delta, total.weights[level])
                 total.biases[level][:] += delta.sum(axis=0)
 
+    def add_normal(self, v: Vector, c: Vector, out: Vector) -> None:
+        """Add Jᵀ (c ∘ J v)."""
+        self.vjp(self.jvp(v) * c, out)
+
     def tangent(self, v: Vector) -> NetworkTangent:
         """The derivatives along v."""
         return NetworkTangent(self, v)

@@ -221,12 +221,11 @@ class GaussNewtonVec(_LossPass):
         for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             at = self.predictor.linearize(point, tile.X)
-            u = at.jvp(along)
             if coupled:
-                u = _like(u, self.loss.hess_dot(targets(tile), at_rows[start:end], weights(tile), u))
+                u = at.jvp(along)
+                at.vjp(_like(u, self.loss.hess_dot(targets(tile), at_rows[start:end], weights(tile), u)), product)
             else:
-                u *= at_rows[start:end]
-            at.vjp(u, product)
+                at.add_normal(along, at_rows[start:end], product)
         return Partial(block.weight, 0.0, FeatureSum.of(block, product, self.layout))
 
 

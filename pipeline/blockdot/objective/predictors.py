@@ -40,6 +40,10 @@ class Linearization(Protocol):
         """Add Jᵀ u to ``out``."""
         ...
 
+    def add_normal(self, v: Vector, c: Vector, out: Vector) -> None:
+        """Add Jᵀ (c ∘ J v) to ``out``."""
+        ...
+
     def tangent(self, v: Vector) -> Tangent:
         """The derivatives along v."""
         ...
@@ -123,6 +127,18 @@ class LinearMap:
         self.X.add_tdot(u, rows)
         if self.predictor.intercept:
             _add_sum(u, tail)
+
+    def add_normal(self, v: Vector, c: Vector, out: Vector) -> None:
+        """Add Jᵀ (c ∘ J v): for one output by one compiled call."""
+        if c.ndim > 1:
+            u = self.jvp(v)
+            u *= c
+            self.vjp(u, out)
+            return
+        (rows, shift), (into, tail) = self.predictor.split(v), self.predictor.split(out)
+        total = self.X.add_normal(rows, float(shift), c, into)
+        if self.predictor.intercept:
+            tail += total
 
     def tangent(self, v: Vector) -> LinearTangent:
         return LinearTangent(self, v)

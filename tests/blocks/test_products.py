@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockdot.blocks import products
+from blockdot.blocks import rows_kernel
 from blockdot.blocks.matrix import Matrix
 
 
@@ -34,7 +34,7 @@ def test_add_sorted_equals_dense_addition(a, b, width, seed):
     rng = np.random.default_rng(seed)
     first, second = (np.array(sorted(s), np.int64) for s in (a, b))
     first_rows, second_rows = (rng.normal(size=(len(s), width)) for s in (first, second))
-    positions, rows = products.add_sorted(first, first_rows, second, second_rows)
+    positions, rows = rows_kernel.add_sorted(first, first_rows, second, second_rows)
     assert positions.tolist() == sorted(a | b)
     expected = np.zeros((2, 41, width))
     expected[0, first], expected[1, second] = first_rows, second_rows

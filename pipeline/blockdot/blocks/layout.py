@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blockdot.blocks import products
+from blockdot.blocks import rows_kernel
 from blockdot.blocks.block import Block
 from blockdot.blocks.matrix import Floats
 from blockdot.buffers import empty
@@ -129,7 +129,7 @@ class FeatureSum:
         """The sum, in the memory of this one where that has a row for every feature and may be written to."""
         tail = self.tail + other.tail
         if self._is_few and other._is_few and self.positions is not None and other.positions is not None:
-            positions, rows = products.add_sorted(self.positions, self.rows, other.positions, other.rows)
+            positions, rows = rows_kernel.add_sorted(self.positions, self.rows, other.positions, other.rows)
             return FeatureSum.made(positions, rows, tail, self.n_features).settled()
         full, more = (self, other) if self.positions is None or other.positions is not None else (other, self)
         total = full if full is self and full._is_own else full._spread()
@@ -137,7 +137,7 @@ class FeatureSum:
         if more.positions is None:
             rows += more.rows
         else:
-            products.add_rows(more.positions, more.rows, rows)
+            rows_kernel.add_rows(more.positions, more.rows, rows)
         total.tail[:] = tail
         return total
 
@@ -173,6 +173,6 @@ class FeatureSum:
         if self.positions is None:
             flat[:] = self.flat
         else:
-            products.spread_rows(self.positions, self.rows, full.rows)
+            rows_kernel.spread_rows(self.positions, self.rows, full.rows)
             full.tail[:] = self.tail
         return full

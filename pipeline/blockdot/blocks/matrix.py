@@ -59,14 +59,11 @@ class Matrix:
 
     def add_dot(self, w: Floats, out: Floats) -> None:
         """Add X w to ``out``: w (k,) and out (n,), or w (k, K) and out (n, K)."""
-        if w.ndim == 1:
-            if self.dense is not None:
-                products.dense_add_dot(self.dense, w[self._head], out)
-            products.add_dot(self.indptr, self.indices, self.values, w, out)
-        else:
-            if self.dense is not None:
-                products.dense_add_dot_columns(self.dense, w[self._head], out)
-            products.add_dot_columns(self.indptr, self.indices, self.values, w, out)
+        if self.dense is not None and self.dense_at is not None:
+            dense_add = products.dense_add_dot if w.ndim == 1 else products.dense_add_dot_columns
+            dense_add(self.dense, w[self.dense_at], out)
+        add = products.add_dot if w.ndim == 1 else products.add_dot_columns
+        add(self._in_front, self.indptr, self.indices, self.values, w, out)
 
     def dot(self, w: Floats) -> Floats:
         """X w, float64: (n,) for w (k,), (n, K) for w (k, K)."""
@@ -76,22 +73,20 @@ class Matrix:
 
     def add_tdot(self, u: Floats, out: Floats, *, squared: bool = False) -> None:
         """Add Xᵀ u, or (X∘X)ᵀ u, to ``out``: u (n,) and out (k,), or u (n, K) and out (k, K)."""
-        if u.ndim == 1:
-            dense_add, add = products.dense_add_tdot, products.add_tdot
-        else:
-            dense_add, add = products.dense_add_tdot_columns, products.add_tdot_columns
-        if self.dense is not None:
-            head = out[self._head]  # a view, or a copy where the columns are anywhere
+        if self.dense is not None and self.dense_at is not None:
+            dense_add = products.dense_add_tdot if u.ndim == 1 else products.dense_add_tdot_columns
+            head = out[self.dense_at]
             dense_add(self.dense, u, head, squared)
-            out[self._head] = head
-        add(self.indptr, self.indices, self.values, u, out, squared)
+            out[self.dense_at] = head
+        add = products.add_tdot if u.ndim == 1 else products.add_tdot_columns
+        add(self._in_front, self.indptr, self.indices, self.values, u, out, squared)
 
     def add_normal(self, v: Floats, shift: float, c: Floats, out: Floats) -> float:
         """Add Xᵀ u to ``out`` (k,), u = c ∘ (X v + shift), for v (k,) and c (n,); Σ u."""
         u = empty(self.n_rows)
-        head = None if self.dense is None or self.dense_at is not None else self.dense
-        if self.dense is head:
-            return float(products.add_normal(head, self.indptr, self.indices, self.values, v, shift, c, u, out))
+        if self.dense_at is None:
+            parts = self.dense, self.indptr, self.indices, self.values
+            return float(products.add_normal(*parts, v, shift, c, u, out))
         u.fill(shift)
         self.add_dot(v, u)
         u *= c
@@ -175,6 +170,11 @@ class Matrix:
             spread[:, self.dense_at] = self.dense
             return sp.csr_array(sp.csr_array(spread) + sparse)
         return sp.csr_array(sp.hstack([sp.csr_array(self.dense), sparse[:, self.n_dense :]]))
+
+    @property
+    def _in_front(self) -> products.Stored | None:
+        """The dense columns, where they are the first ones."""
+        return self.dense if self.dense_at is None else None
 
     @property
     def _head(self) -> slice | NDArray[np.int64]:

@@ -3,13 +3,11 @@
     add_dot          outᵢ  +=  Σⱼ xᵢⱼ wⱼ              z += X w
     add_tdot         outⱼ  +=  Σᵢ xᵢⱼ uᵢ              g += Xᵀ u         (squared: xᵢⱼ², the diagonal of Xᵀ diag(u) X)
     …_columns        the same with K columns at once:   Z += X W,   G += Xᵀ U
+    sparse_…         the same without dense rows
     dense_…          the same for rows that are stored in full
     add_row_sums     outₖ  +=  Σᵢ uᵢₖ
     add_normal       outⱼ  +=  Σᵢ xᵢⱼ cᵢ (Σₗ xᵢₗ vₗ + b)
     add_gram         outⱼₗ +=  Σᵢ uᵢ xᵢⱼ xᵢₗ          of some of the columns; one entry for each pair
-    add_sorted       the sum of two sparse sets of rows, each with ascending positions
-    add_rows         some rows added to those of a full set
-    spread_rows      a full set of some rows, 0 elsewhere
     unsound_row      the first row whose indices are out of range or do not ascend
 
 Row i of sparse rows has the entries ``indptr[i] … indptr[i+1]`` of ``indices`` (uint32) and ``values`` (float32 or
@@ -25,6 +23,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+Pointers = NDArray[np.int32]
 Index = NDArray[np.uint32]
 Floats = NDArray[np.float64]
 Stored = NDArray[np.float32] | NDArray[np.float64]
@@ -41,7 +40,7 @@ _LANES = {"reassoc", "contract", "nsz"}
 
 
 @numba.njit(nogil=True, cache=True)
-def add_dot(indptr: NDArray[np.int32], indices: Index, values: Values, w: Floats, out: Floats) -> None:
+def sparse_add_dot(indptr: Pointers, indices: Index, values: Values, w: Floats, out: Floats) -> None:
     """Add X w to ``out`` (one number a row)."""
     for i in range(out.shape[0]):
         k, end = np.uint64(indptr[i]), np.uint64(indptr[i + 1])
@@ -68,8 +67,8 @@ def add_dot(indptr: NDArray[np.int32], indices: Index, values: Values, w: Floats
 
 
 @numba.njit(nogil=True, cache=True)
-def add_tdot(
-    indptr: NDArray[np.int32], indices: Index, values: Values, u: Floats, out: Floats, squared: bool = False
+def sparse_add_tdot(
+    indptr: Pointers, indices: Index, values: Values, u: Floats, out: Floats, squared: bool = False
 ) -> None:
     """Add Xᵀ u, or (X∘X)ᵀ u, to ``out`` (one number a column)."""
     for i in range(u.shape[0]):
@@ -84,7 +83,7 @@ def add_tdot(
 
 
 @numba.njit(nogil=True, cache=True)
-def add_dot_columns(indptr: NDArray[np.int32], indices: Index, values: Values, w: Floats, out: Floats) -> None:
+def sparse_add_dot_columns(indptr: Pointers, indices: Index, values: Values, w: Floats, out: Floats) -> None:
     """Add X W to ``out`` (a row of K numbers a row)."""
     columns = out.shape[1]
     sums = np.empty(columns)  # an array of its own: the compiler need not fear that a store changes w
@@ -109,8 +108,8 @@ def add_dot_columns(indptr: NDArray[np.int32], indices: Index, values: Values, w
 
 
 @numba.njit(nogil=True, cache=True)
-def add_tdot_columns(
-    indptr: NDArray[np.int32], indices: Index, values: Values, u: Floats, out: Floats, squared: bool = False
+def sparse_add_tdot_columns(
+    indptr: Pointers, indices: Index, values: Values, u: Floats, out: Floats, squared: bool = False
 ) -> None:
     """Add Xᵀ U, or (X∘X)ᵀ U, to ``out`` (a row of K numbers a column)."""
     for i in range(u.shape[0]):
@@ -203,9 +202,57 @@ def dense_add_tdot_columns(x: Stored, u: Floats, out: Floats, squared: bool = Fa
 
 
 @numba.njit(nogil=True, cache=True)
+def add_dot(dense: Values, indptr: Pointers, indices: Index, values: Values, w: Floats, out: Floats) -> None:
+    """Add X w to ``out`` (one number a row)."""
+    if dense is not None:
+        dense_add_dot(dense, w, out)
+    sparse_add_dot(indptr, indices, values, w, out)
+
+
+@numba.njit(nogil=True, cache=True)
+def add_tdot(
+    dense: Values,
+    indptr: Pointers,
+    indices: Index,
+    values: Values,
+    u: Floats,
+    out: Floats,
+    squared: bool = False,
+) -> None:
+    """Add Xᵀ u, or (X∘X)ᵀ u, to ``out`` (one number a column)."""
+    if dense is not None:
+        dense_add_tdot(dense, u, out, squared)
+    sparse_add_tdot(indptr, indices, values, u, out, squared)
+
+
+@numba.njit(nogil=True, cache=True)
+def add_dot_columns(dense: Values, indptr: Pointers, indices: Index, values: Values, w: Floats, out: Floats) -> None:
+    """Add X W to ``out`` (a row of K numbers a row)."""
+    if dense is not None:
+        dense_add_dot_columns(dense, w, out)
+    sparse_add_dot_columns(indptr, indices, values, w, out)
+
+
+@numba.njit(nogil=True, cache=True)
+def add_tdot_columns(
+    dense: Values,
+    indptr: Pointers,
+    indices: Index,
+    values: Values,
+    u: Floats,
+    out: Floats,
+    squared: bool = False,
+) -> None:
+    """Add Xᵀ U, or (X∘X)ᵀ U, to ``out`` (a row of K numbers a column)."""
+    if dense is not None:
+        dense_add_tdot_columns(dense, u, out, squared)
+    sparse_add_tdot_columns(indptr, indices, values, u, out, squared)
+
+
+@numba.njit(nogil=True, cache=True)
 def add_normal(
     dense: Values,
-    indptr: NDArray[np.int32],
+    indptr: Pointers,
     indices: Index,
     values: Values,
     v: Floats,
@@ -219,9 +266,7 @@ def add_normal(
     The same as its parts one by one, but the GIL is let go of once: when it is taken again, a thread may wait.
     """
     u[:] = shift
-    if dense is not None:
-        dense_add_dot(dense, v, u)
-    add_dot(indptr, indices, values, v, u)
+    add_dot(dense, indptr, indices, values, v, u)
     total = 0.0
     for start in range(0, u.shape[0], _RUN):
         part = 0.0
@@ -229,15 +274,13 @@ def add_normal(
             u[i] *= c[i]
             part += u[i]
         total += part
-    if dense is not None:
-        dense_add_tdot(dense, u, out)
-    add_tdot(indptr, indices, values, u, out)
+    add_tdot(dense, indptr, indices, values, u, out)
     return total
 
 
 @numba.njit(nogil=True, cache=True)
 def add_gram(
-    indptr: NDArray[np.int32],
+    indptr: Pointers,
     indices: Index,
     values: Values,
     beside: Floats | None,
@@ -273,53 +316,6 @@ def add_gram(
             start, v = row[a] * width, u[i] * value[a]
             for b in range(a, n):
                 flat[start + row[b]] += v if values is None else v * value[b]
-
-
-@numba.njit(nogil=True, cache=True)
-def add_sorted(
-    a: NDArray[np.int64], a_rows: NDArray[np.float64], b: NDArray[np.int64], b_rows: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Merge two sets of rows at ascending positions ``a`` and ``b``; rows at the same position are added, a + b."""
-    shared, i, j = 0, 0, 0
-    while i < a.size and j < b.size:
-        shared += a[i] == b[j]
-        step_a, step_b = a[i] <= b[j], b[j] <= a[i]
-        i += step_a
-        j += step_b
-    size = a.size + b.size - shared
-    positions, rows = np.empty(size, np.int64), np.empty((size, a_rows.shape[1]))
-    i, j = 0, 0
-    for n in range(size):
-        from_a = i < a.size and (j >= b.size or a[i] <= b[j])
-        from_b = j < b.size and (i >= a.size or b[j] <= a[i])
-        positions[n] = a[i] if from_a else b[j]
-        for c in range(rows.shape[1]):
-            if from_a and from_b:
-                rows[n, c] = a_rows[i, c] + b_rows[j, c]
-            else:
-                rows[n, c] = a_rows[i, c] if from_a else b_rows[j, c]
-        i += from_a
-        j += from_b
-    return positions, rows
-
-
-@numba.njit(nogil=True, cache=True)
-def add_rows(positions: NDArray[np.int64], rows: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Add ``rows[i]`` to ``out[positions[i]]`` for each i; positions are distinct."""
-    for i in range(positions.size):
-        target = out[np.uint64(positions[i])]
-        for c in range(rows.shape[1]):
-            target[c] += rows[i, c]
-
-
-@numba.njit(nogil=True, cache=True)
-def spread_rows(positions: NDArray[np.int64], rows: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Make ``out[positions[i]]`` ``rows[i]`` for each i, and the other rows 0; positions are distinct."""
-    out[:] = 0.0
-    for i in range(positions.size):
-        target = out[np.uint64(positions[i])]
-        for c in range(rows.shape[1]):
-            target[c] = rows[i, c]
 
 
 @numba.njit(nogil=True, cache=True)

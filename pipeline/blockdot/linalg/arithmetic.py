@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from blockdot.blocks import binned_kernel, products
+from blockdot.blocks import binned_kernel, rows_kernel
 from blockdot.blocks.matrix import Floats, Matrix
 from blockdot.errors import DataError, SpecError
 from blockdot.linalg.rows import Rows, power_above
@@ -204,7 +204,7 @@ class Binned:
             one, grid = np.ones((1, 1)), np.ldexp(np.ones(1), self.lost)
             row = np.array([0, len(term)])
             binned_kernel.add_tdot(row, place.astype(np.uint32), term, None, one, ceiling, grid, self.shrink, sums)
-            total = Pairs(*products.add_sorted(total.keys, total.values, keys, sums[:, :, 0]))
+            total = Pairs(*rows_kernel.add_sorted(total.keys, total.values, keys, sums[:, :, 0]))
         return total
 
 

@@ -238,3 +238,13 @@ def test_roots_are_what_joining_leaves(n_blocks):
         for stop in range(start + 1, n_blocks + 1):
             left = joined(((Span(i, i + 1), 1) for i in range(start, stop)), n_blocks)
             assert roots(Span(start, stop), n_blocks) == [span for span, _ in left]
+
+
+def test_threads_say_of_an_overflow_what_their_caller_says():
+    def overflow(number):
+        return np.float64(1e308) * number
+
+    with np.errstate(over="ignore"):
+        assert list(ThreadPool(2).map(overflow, [10.0] * 9)) == [np.inf] * 9
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        list(ThreadPool(2).map(overflow, [10.0] * 9))

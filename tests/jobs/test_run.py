@@ -190,6 +190,7 @@ def test_strict_exits_with_4(svmlight_job):
     done = blockdot("run", *arguments, "--strict", "--set", "solver.max_iter=1")
     assert done.returncode == 4
     assert "did not converge" in done.stderr
+    assert done.stderr.splitlines()[-1].count("max_iter or tol") == 1
 
 
 @pytest.mark.parametrize(
@@ -282,3 +283,5 @@ def test_a_job_without_a_test_set_trains_and_says_what_it_leaves_out(svmlight_fi
     scored = blockdot("run", job, *at, "--set", f"predict.input={new}")
     assert scored.returncode == 0, scored.stderr
     assert pq.read_table(tmp_path / "run/predictions").num_rows == 2
+    assert "read 2 rows of 1 file; dropped none" in scored.stderr
+    assert "predict: 2 rows scored" in scored.stderr

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
 from numbers import Integral
 from typing import TypeVar
@@ -40,16 +41,22 @@ class ThreadPool:
         self._executor = ThreadPoolExecutor(self.n_workers, thread_name_prefix="blockdot")
 
     def map(self, function: Callable[..., Out], items: Iterable[Item], *shared: object) -> Iterator[Out]:
-        """Results in the order of the items; a few calls run ahead, so memory does not grow with their number."""
+        """Results in the order of the items; a few calls run ahead, so memory does not grow with their number.
+
+        The calls see the caller's context: what NumPy is to say of an overflow, among other things.
+        """
         remaining = iter(items)
         ahead: deque[Future[Out]] = deque()
+
+        def submit(most: int) -> None:
+            for item in islice(remaining, most):
+                ahead.append(self._executor.submit(copy_context().run, function, item, *shared))
+
         try:
-            for item in islice(remaining, 2 * self.n_workers):
-                ahead.append(self._executor.submit(function, item, *shared))
+            submit(2 * self.n_workers)
             while ahead:
                 result = ahead.popleft().result()
-                for item in islice(remaining, 1):
-                    ahead.append(self._executor.submit(function, item, *shared))
+                submit(1)
                 yield result
         finally:
             for future in ahead:

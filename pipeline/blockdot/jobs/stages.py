@@ -188,10 +188,10 @@ class Run:
             names = ", ".join(map(str, model.constant_labels))
             self.reporter.say(f"fit: every row has these labels, or none has, and a constant predicts them: {names}")
         if self.strict and record.status != "converged":
-            remedy = "raise solver.max_iter, or loosen solver.tol"
+            remedy = ""  # the message has it
             if self.job.solver.name == "online":
-                remedy = "online learning converges where rows are held out to stop by: solver.held_out = 0.1"
-            raise NotConvergedError(f"the fit did not converge: {record.message}; {remedy}")
+                remedy = "; online learning converges where rows are held out to stop by: solver.held_out = 0.1"
+            raise NotConvergedError(f"the fit did not converge: {record.message}{remedy}")
         return dict(made) | {
             "alpha": record.alpha,
             "solver": record.solver,
@@ -290,6 +290,7 @@ class Run:
                 )
             made = self._predicted()
             self.directory.write_receipt("predict", key, made)
+        self.reporter.say(f"predict: {data.n_rows:,} rows scored: {self.directory.predictions}")
         return {"rows": data.n_rows, "predictions": str(self.directory.predictions)}
 
     def _to_score(self) -> Dataset:
@@ -304,7 +305,9 @@ class Run:
             with self.reporter.track("read") as tick:
                 ingest_for_prediction(files, store, model.info.features, pool=self.pool, progress=tick, overwrite=True)
             self.directory.write_receipt("predict-ingest", key, self._scored())
-        return Dataset.open(store)
+        data = Dataset.open(store)
+        self.reporter.say(_read_from(data))
+        return data
 
     def _scored(self) -> dict[str, object]:
         return {"store": Manifest.read(self.directory.scored).digest}

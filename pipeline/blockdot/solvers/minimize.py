@@ -283,7 +283,8 @@ def _message(state: State, status: Status, grad_norm: float, scale: float, limit
     if status is Status.MAX_ITER:
         return f"stopped at max_iter={limits.max_iter} before convergence ({reached}): raise max_iter or tol"
     if status is Status.TIME_LIMIT:
-        return f"stopped at time_limit={limits.time_limit} s after {state.iteration} iterations ({reached})"
+        spent = f"stopped at time_limit={limits.time_limit} s after {state.iteration} iterations"
+        return f"{spent} ({reached}): raise time_limit or tol"
     if status is Status.STOPPED:
         return f"a callback asked to stop after {state.iteration} iterations ({reached})"
     if status is Status.STALLED:

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from blockdot.blocks.products import Index, Values
+from blockdot.blocks.kernel_types import Index, Values
 
 _ROUNDS = 6
 _ONE = np.uint64(1)

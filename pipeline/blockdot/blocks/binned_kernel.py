@@ -22,7 +22,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from blockdot.blocks.products import Floats, Index, Stored, Values
+from blockdot.blocks.kernel_types import Floats, Index, Stored, Values
 
 
 @numba.njit(nogil=True, cache=True)

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from blockdot.blocks import products
+from blockdot.blocks.kernel_types import Stored, Values
 from blockdot.buffers import empty
 from blockdot.vectors import one_blas_thread
 
@@ -28,9 +29,9 @@ class Matrix:
 
     indptr: NDArray[np.int32]
     indices: NDArray[np.uint32]
-    values: products.Values
+    values: Values
     n_columns: int
-    dense: products.Stored | None = None
+    dense: Stored | None = None
     """(n, D), the columns 0 … D−1; the indices of sparse entries are then at least D."""
     dense_at: NDArray[np.int64] | None = None
     """(D,) which columns they are instead, in rows that were numbered anew."""
@@ -172,7 +173,7 @@ class Matrix:
         return sp.csr_array(sp.hstack([sp.csr_array(self.dense), sparse[:, self.n_dense :]]))
 
     @property
-    def _in_front(self) -> products.Stored | None:
+    def _in_front(self) -> Stored | None:
         """The dense columns, where they are the first ones."""
         return self.dense if self.dense_at is None else None
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockdot.blocks.batch_kernel import enter
-from blockdot.blocks.products import Stored
+from blockdot.blocks.kernel_types import Stored
 from blockdot.errors import DataError
 
 # In a block of fewer rows no column is dense: there is nothing to gain.

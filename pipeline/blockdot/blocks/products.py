@@ -2,7 +2,7 @@
 
     add_dot          outᵢ  +=  Σⱼ xᵢⱼ wⱼ              z += X w
     add_tdot         outⱼ  +=  Σᵢ xᵢⱼ uᵢ              g += Xᵀ u         (squared: xᵢⱼ², the diagonal of Xᵀ diag(u) X)
-    …_columns        the same with K columns at once:   Z += X W,   G += Xᵀ U
+    …_columns        the same with K columns at once:   Z += X W,   G += Xᵀ U       (K < 8: narrow_kernel.py)
     sparse_…         the same without dense rows
     dense_…          the same for rows that are stored in full
     add_row_sums     outₖ  +=  Σᵢ uᵢₖ
@@ -23,11 +23,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Pointers = NDArray[np.int32]
-Index = NDArray[np.uint32]
-Floats = NDArray[np.float64]
-Stored = NDArray[np.float32] | NDArray[np.float64]
-Values = Stored | None
+from blockdot.blocks import narrow_kernel
+from blockdot.blocks.kernel_types import Floats, Index, Pointers, Stored, Values
 
 # Unsigned 64-bit counters need no wrap-around check, which halves the cost of an indexed load in compiled loops.
 _ONE, _TWO, _THREE, _FOUR = (np.uint64(i) for i in (1, 2, 3, 4))
@@ -230,7 +227,10 @@ def add_dot_columns(dense: Values, indptr: Pointers, indices: Index, values: Val
     """Add X W to ``out`` (a row of K numbers a row)."""
     if dense is not None:
         dense_add_dot_columns(dense, w, out)
-    sparse_add_dot_columns(indptr, indices, values, w, out)
+    if out.shape[1] < narrow_kernel.NARROW:
+        narrow_kernel.add_dot(indptr, indices, values, w, out)
+    else:
+        sparse_add_dot_columns(indptr, indices, values, w, out)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -246,7 +246,10 @@ def add_tdot_columns(
     """Add Xᵀ U, or (X∘X)ᵀ U, to ``out`` (a row of K numbers a column)."""
     if dense is not None:
         dense_add_tdot_columns(dense, u, out, squared)
-    sparse_add_tdot_columns(indptr, indices, values, u, out, squared)
+    if out.shape[1] < narrow_kernel.NARROW:
+        narrow_kernel.add_tdot(indptr, indices, values, u, out, squared)
+    else:
+        sparse_add_tdot_columns(indptr, indices, values, u, out, squared)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -5,6 +5,8 @@
 A loop over K columns for each entry is a loop of a few rounds, and costs more than what it does. Here the columns are
 taken four, two and one at a time, and for each of these groups the entries of a row once: the sums stay in registers,
 and after the first time the entries come from the first-level cache (docs/design.md, "Knobs").
+
+These are compiled into those of products.py, whose cache does not notice a change here: remove ``__pycache__`` then.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
     cuts      blocks that arrays are cut into: the time of a fit          fresh     what a fresh array costs
     outputs   softmax regression: passes to a gap, by the forcing term    paths     where a path starts each minimum
+    narrow    products with few columns, by a loop and by groups
 
 Times are the best of some repetitions in one run on two threads; passes are counted.
 """
@@ -21,7 +22,7 @@ import blockdot as bd
 from benchmarks import cases, ours
 from benchmarks.knobs import best_ms
 from blockdot import buffers
-from blockdot.blocks import arrays
+from blockdot.blocks import arrays, narrow_kernel, products
 from blockdot.models import path as paths
 from blockdot.models.folds import GivenFolds
 from blockdot.models.recipe import Recipe
@@ -109,7 +110,24 @@ def fresh() -> None:
     print(f"{'used before':28s} {best_ms(lambda: buffers.zeros(n)):.3g}")
 
 
-TABLES = {"cuts": cuts, "outputs": outputs, "paths": walks, "fresh": fresh}
+def narrow() -> None:
+    """Products of sparse rows with K columns, by a loop over the columns and by groups of them."""
+    case = cases.load("clicklog-200k")
+    X = bd.Dataset.from_arrays(case.X, case.y, block_rows=12_500).source.block(0).X
+    parts, nnz = (X.indptr, X.indices, X.values), len(X.indices)
+    print("\n## ns a non-zero, one thread: K; X W by a loop over the columns, by groups; Xᵀ U by a loop, by groups")
+    for columns in range(2, 8):
+        draw = np.random.default_rng(0)
+        w, u = draw.normal(size=(X.n_columns, columns)), draw.normal(size=(X.n_rows, columns))
+        z, g = np.zeros_like(u), np.zeros_like(w)
+        dots, tdots = (products.sparse_add_dot_columns, narrow_kernel.add_dot), (
+            products.sparse_add_tdot_columns, narrow_kernel.add_tdot)  # fmt: skip
+        ms = [best_ms(lambda: dot(*parts, w, z), 31) for dot in dots]  # noqa: B023
+        ms += [best_ms(lambda: tdot(*parts, u, g, False), 31) for tdot in tdots]  # noqa: B023
+        print(columns, *(f"{1e6 * each / nnz:.2f}" for each in ms), flush=True)
+
+
+TABLES = {"cuts": cuts, "outputs": outputs, "paths": walks, "fresh": fresh, "narrow": narrow}
 
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or TABLES:

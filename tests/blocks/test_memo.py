@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blockdot as bd
-from blockdot.blocks import layout, memo
+from blockdot.blocks import memo
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.memo import Memo, Shelf
-from blockdot.objective.multiclass import Softmax
 
 ROOM = 100  # numbers
 
@@ -146,33 +145,3 @@ def test_room_never_changes_a_bit(loss, monkeypatch):
     for a, b, c in zip(plenty, none, some, strict=True):
         assert np.array_equal(a, b)
         assert np.array_equal(a, c)
-
-
-@pytest.mark.parametrize("room", [0, 1 << 20])
-def test_blocks_over_all_features_give_the_same_bits(room, monkeypatch):
-    """As many outputs as a cache line has numbers; a dense column; a block that has few of the features."""
-    rng = np.random.default_rng(7)
-    X = sp.random_array((300, 40), density=0.2, rng=rng, format="lil")
-    X[:, 5] = rng.normal(size=(300, 1))
-    X[200:, 8:] = 0.0
-    rows = bd.Dataset.from_arrays(sp.csr_array(X), rng.integers(0, 9, 300).astype(float), block_rows=100)
-    source, spread = rows.encoded(tuple(range(9))).source, []
-
-    def answers(cache):
-        monkeypatch.setattr(layout, "_CACHE", cache)
-        monkeypatch.setattr(memo, "_room", room)
-        draw = np.random.default_rng(8)
-        with bd.Blocks(source, bd.ThreadPool(2)) as blocks:
-            objective = bd.Objective(Softmax(9), bd.Linear(outputs=9), bd.L2(0.1), blocks)
-            for w in draw.normal(size=(2, objective.size)):
-                yield from objective.value_and_grad(w)
-                yield objective.hess_vec(w, draw.normal(size=objective.size))
-                yield objective.value_along(w, draw.normal(size=objective.size), 0.5)
-                yield from (objective.hess_diag(w), objective.value(w))
-                yield from (matrix for _, matrix in objective.sampled_hessian(w, 30))
-            spread.append([memo.shelf(blocks._fit).memo(i)._spread is not None for i in range(3)])
-
-    plain, wide = (list(answers(cache)) for cache in (layout._CACHE, 0))
-    for a, b in zip(plain, wide, strict=True):
-        assert np.array_equal(a, b)
-    assert spread == [[False] * 3, [True, True, False] if room else [False] * 3]

@@ -47,8 +47,6 @@ class Block:
     """What sorts ``positions``; found once, because every pass sends its sums in ascending positions."""
     n_features: int = 0
     """k, how many features occur in the data set that the positions belong to."""
-    is_spread: bool = False
-    """Whether its columns are all features of the data set, in their order there, and not its own."""
     memo: Memo | None = None
     """What this process remembers of the block in the fit at hand."""
 
@@ -124,12 +122,6 @@ class Block:
         if again.size:
             raise DataError(f"two columns of a block are the feature {self.columns[order[again[0]]]}; needed one")
         return replace(self, positions=positions, order=order, n_features=n_features)
-
-    def spread(self) -> Block:
-        """The block over all features that occur in the data set: a column is named by its place among them."""
-        everything = _range(self.n_features)
-        X = self.X.renumbered(self.places, self.n_features)
-        return replace(self, X=X, columns=everything, positions=everything, order=None, is_spread=True)
 
     def tiles(self, rows: int = TILE_ROWS) -> Iterator[Block]:
         """The block in ranges of rows small enough for the cache: views, in order."""

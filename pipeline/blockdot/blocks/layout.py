@@ -18,9 +18,6 @@ from blockdot.blocks.block import Block
 from blockdot.blocks.matrix import Floats
 from blockdot.buffers import empty
 
-# Numbers of a cache line, and of a vector that no second-level cache holds.
-_LINE = 8
-_CACHE = 1 << 18
 # From this share of the features on, a sum has a row for each of them: added plainly, not by merging.
 DENSE_FROM = 0.25
 
@@ -51,30 +48,16 @@ class Layout:
         """The length of a parameter vector over ``n_features`` features."""
         return n_features * self.width + self.tail
 
-    def is_large(self, n_features: int) -> bool:
-        """Whether a feature's numbers fill a cache line, and no cache holds a vector of them all."""
-        return self.width >= _LINE and self.width * n_features > _CACHE
-
-    def spreads(self, block: Block) -> bool:
-        """Whether the products of a block are quicker over all features of the data set than over its own.
-
-        Its own vectors pay where they are short enough for the cache. Large ones are only read and written once more,
-        and their sums added to others row by row (docs/design.md).
-        """
-        return self.is_large(block.n_features) and len(block.places) >= DENSE_FROM * block.n_features
-
     def split(self, w: Floats) -> tuple[Floats, Floats]:
         """Views: the rows (n_features, width), and the tail."""
         stop = len(w) - self.tail
         return w[:stop].reshape(-1, self.width), w[stop:]
 
     def gather(self, w: Floats, block: Block) -> Floats:
-        """The block's own parameters, in the same layout over the block's columns: w itself for all features."""
+        """The block's own parameters, in the same layout over the block's columns."""
         rows, tail = self.split(w)
         if len(rows) < block.n_features:
             raise IndexError(f"the vector has {len(rows)} features, the places of the block go to {block.n_features}")
-        if block.is_spread:
-            return w
         own = empty(len(block.places) * self.width + self.tail, w.dtype)
         own_rows, own_tail = self.split(own)
         # one copy and no buffer: several times as fast as rows[places]; the places were found in the table, and the
@@ -103,9 +86,9 @@ class FeatureSum:
     @classmethod
     def of(cls, block: Block, local: Floats, layout: Layout) -> FeatureSum:
         """What one block contributes: ``local`` is flat, in ``layout`` over the block's columns, and not used again."""
-        positions = None if block.is_spread else block.places
+        positions = block.places
         own = cls(positions, local, layout.width, layout.tail, block.n_features)
-        if positions is None or not own._is_few:
+        if not own._is_few:
             return own
         order = np.argsort(positions) if block.order is None else block.order
         return cls.made(positions[order], own.rows[order], own.tail, block.n_features)

@@ -1,6 +1,6 @@
 """The rows of a block: its first D columns in full, the others as compressed sparse rows.
 
-    X = [ dense | sparse ],      columns 0 … D−1  |  D … k−1       (or any D columns, in rows that were numbered anew)
+    X = [ dense | sparse ],      columns 0 … D−1  |  D … k−1
 
 Columns that are mostly full cost half the bytes this way and are multiplied at the speed of contiguous memory; what is
 left is often all ones (one-hot and hashed categories), and then no value is stored at all. A zero of a dense column is
@@ -33,8 +33,6 @@ class Matrix:
     n_columns: int
     dense: Stored | None = None
     """(n, D), the columns 0 … D−1; the indices of sparse entries are then at least D."""
-    dense_at: NDArray[np.int64] | None = None
-    """(D,) which columns they are instead, in rows that were numbered anew."""
 
     @property
     def n_rows(self) -> int:
@@ -60,11 +58,8 @@ class Matrix:
 
     def add_dot(self, w: Floats, out: Floats) -> None:
         """Add X w to ``out``: w (k,) and out (n,), or w (k, K) and out (n, K)."""
-        if self.dense is not None and self.dense_at is not None:
-            dense_add = products.dense_add_dot if w.ndim == 1 else products.dense_add_dot_columns
-            dense_add(self.dense, w[self.dense_at], out)
         add = products.add_dot if w.ndim == 1 else products.add_dot_columns
-        add(self._in_front, self.indptr, self.indices, self.values, w, out)
+        add(self.dense, self.indptr, self.indices, self.values, w, out)
 
     def dot(self, w: Floats) -> Floats:
         """X w, float64: (n,) for w (k,), (n, K) for w (k, K)."""
@@ -74,25 +69,14 @@ class Matrix:
 
     def add_tdot(self, u: Floats, out: Floats, *, squared: bool = False) -> None:
         """Add Xᵀ u, or (X∘X)ᵀ u, to ``out``: u (n,) and out (k,), or u (n, K) and out (k, K)."""
-        if self.dense is not None and self.dense_at is not None:
-            dense_add = products.dense_add_tdot if u.ndim == 1 else products.dense_add_tdot_columns
-            head = out[self.dense_at]
-            dense_add(self.dense, u, head, squared)
-            out[self.dense_at] = head
         add = products.add_tdot if u.ndim == 1 else products.add_tdot_columns
-        add(self._in_front, self.indptr, self.indices, self.values, u, out, squared)
+        add(self.dense, self.indptr, self.indices, self.values, u, out, squared)
 
     def add_normal(self, v: Floats, shift: float, c: Floats, out: Floats) -> float:
         """Add Xᵀ u to ``out`` (k,), u = c ∘ (X v + shift), for v (k,) and c (n,); Σ u."""
         u = empty(self.n_rows)
-        if self.dense_at is None:
-            parts = self.dense, self.indptr, self.indices, self.values
-            return float(products.add_normal(*parts, v, shift, c, u, out))
-        u.fill(shift)
-        self.add_dot(v, u)
-        u *= c
-        self.add_tdot(u, out)
-        return float(np.sum(u))
+        parts = self.dense, self.indptr, self.indices, self.values
+        return float(products.add_normal(*parts, v, shift, c, u, out))
 
     def add_gram(self, place: NDArray[np.int64], u: Floats, out: Floats) -> None:
         """Add Xᵀ diag(u) X to ``out`` (m, m), for the columns j with a place ``place[j]`` ≥ 0 there.
@@ -104,9 +88,8 @@ class Matrix:
             none = np.empty((0, 0))
             products.add_gram(self.indptr, self.indices, self.values, None, place, u, out, none)
             return
-        head = place[self._head]
-        kept = np.flatnonzero(head >= 0)
-        dense, at = self.dense[:, kept].astype(np.float64), head[kept]
+        kept = np.flatnonzero(place[: self.n_dense] >= 0)
+        dense, at = self.dense[:, kept].astype(np.float64), place[kept]
         beside, cross = dense * u[:, np.newaxis], np.zeros((len(out), len(kept)))
         products.add_gram(self.indptr, self.indices, self.values, beside, place, u, out, cross)
         out[:, at] += cross
@@ -118,7 +101,7 @@ class Matrix:
         sparse = self.indices[self.indptr[0] : self.indptr[-1]]
         count = np.bincount(sparse, minlength=self.n_columns)
         if self.dense is not None:
-            count[self._head] = np.count_nonzero(self.dense, axis=0)
+            count[: self.n_dense] = np.count_nonzero(self.dense, axis=0)
         return count
 
     def rows(self, start: int, stop: int) -> Matrix:
@@ -137,14 +120,7 @@ class Matrix:
             None if self.values is None else self.values[entries],
             self.n_columns,
             None if self.dense is None else self.dense[rows],
-            self.dense_at,
         )
-
-    def renumbered(self, columns: NDArray[np.int64], n_columns: int) -> Matrix:
-        """The same rows, column j being column ``columns[j]`` of ``n_columns``: the values are not copied."""
-        indices = columns.astype(np.uint32)[self.indices]
-        at = None if self.dense is None else columns[self._head]
-        return Matrix(self.indptr, indices, self.values, n_columns, self.dense, at)
 
     def squared(self) -> Matrix:
         """X∘X, a copy with float64 values."""
@@ -155,7 +131,6 @@ class Matrix:
             None if self.values is None else np.square(self.values[start:stop], dtype=np.float64),
             self.n_columns,
             None if self.dense is None else np.square(self.dense, dtype=np.float64),
-            self.dense_at,
         )
 
     def to_scipy(self) -> sp.csr_array:
@@ -166,18 +141,4 @@ class Matrix:
         sparse = sp.csr_array(parts, shape=(self.n_rows, self.n_columns))
         if self.dense is None:
             return sparse
-        if self.dense_at is not None:
-            spread = np.zeros((self.n_rows, self.n_columns), self.dense.dtype)
-            spread[:, self.dense_at] = self.dense
-            return sp.csr_array(sp.csr_array(spread) + sparse)
         return sp.csr_array(sp.hstack([sp.csr_array(self.dense), sparse[:, self.n_dense :]]))
-
-    @property
-    def _in_front(self) -> Stored | None:
-        """The dense columns, where they are the first ones."""
-        return self.dense if self.dense_at is None else None
-
-    @property
-    def _head(self) -> slice | NDArray[np.int64]:
-        """The dense columns."""
-        return slice(self.n_dense) if self.dense_at is None else self.dense_at

@@ -27,8 +27,6 @@ Array = NDArray[np.float64]
 # passes go round the blocks in order, and turning out the oldest would then turn out every one before its use.
 ROOM = 2 << 30
 _room = ROOM
-# The share of the room that blocks over all features may be put in: they save less than what else is remembered.
-_SPREAD = 0.5
 # Fits that a process remembers at the same time.
 _FITS = 2
 
@@ -40,7 +38,6 @@ class Memo:
         self._shelf = shelf
         self._kept: dict[str, tuple[bytes, Array]] = {}
         self._block: Block | None = None
-        self._spread: Block | None = None
 
     def block(self, make: Callable[[], Block]) -> Block:
         """The block as its source made it (its labels encoded, its places looked up), made where it is missing."""
@@ -50,12 +47,6 @@ class Memo:
         if self._shelf.admits(0 if block.y is None else block.y.nbytes):
             self._block = block
         return block
-
-    def spread(self, block: Block) -> Block:
-        """The block over all features of the data set, where there is ample room: what it gives are the same bits."""
-        if self._spread is None and self._shelf.admits(block.X.indices.nbytes, share=_SPREAD):
-            self._spread = block.spread()
-        return self._spread or block
 
     def get(self, name: str, key: bytes) -> Array | None:
         """The array that was kept under ``name`` and ``key``, or None."""
@@ -93,17 +84,17 @@ class Shelf:
 
     def __init__(self, room: int | None = None) -> None:
         self._memos: dict[int, Memo] = {}
-        self._room = self._whole = _room if room is None else room
+        self._room = _room if room is None else room
         self._lock = Lock()
 
     def memo(self, index: int) -> Memo:
         """The memo of block ``index``."""
         return self._memos.setdefault(index, Memo(self))
 
-    def admits(self, growth: int, share: float = 1.0) -> bool:
-        """Whether there is room for so many bytes more in that share of the shelf; if so they are taken."""
+    def admits(self, growth: int) -> bool:
+        """Whether there is room for so many bytes more; if so they are taken."""
         with self._lock:
-            if growth > self._room - (1.0 - share) * self._whole:
+            if growth > self._room:
                 return False
             self._room -= growth
             return True

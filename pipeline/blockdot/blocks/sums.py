@@ -6,8 +6,7 @@
 
 A *pass* is a picklable object with a ``layout`` that, called with a block and the block's own part of each vector,
 gives that block's result. One that ``gathers_late`` gets a function for each vector instead, and calls those that it
-has need of: what is remembered of a block may be all that it wants. One that ``may_spread`` gets a block over all
-features of the data set where that is quicker (Layout.spreads). What belongs to the rows of one block alone, and
+has need of: what is remembered of a block may be all that it wants. What belongs to the rows of one block alone, and
 not to the features (its part of a vector over the rows), is handed out with ``each``: one item for each block, which
 comes last among the arguments of the pass and travels only to where that block is worked on.
 The three verbs are written once; a pool (threads, Dask) says where the calls run.
@@ -227,10 +226,7 @@ def _results(
     for leaf in part.leaves():
         index = leaf.span.start
         memo = shelf(fit).memo(index)
-        block = memo.block(partial(source.block, index))
-        if getattr(task, "may_spread", False) and task.layout.spreads(block):
-            block = memo.spread(block)
-        block = replace(block, memo=memo)
+        block = replace(memo.block(partial(source.block, index)), memo=memo)
         own: Iterable[Any] = (partial(task.layout.gather, vector, block) for vector in vectors)
         if not getattr(task, "gathers_late", False):
             own = (gather() for gather in own)

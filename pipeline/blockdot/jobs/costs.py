@@ -281,8 +281,6 @@ class Costs:
         shape, crew, layout = self.shape, self.crew, self.need.layout
         mean_columns = shape.columns / max(shape.n_blocks, 1)
         rows = int(shape.rows * self.share) * self.need.row()
-        if layout.is_large(shape.features):
-            rows += int(4 * shape.nnz * self.share)  # the indices of blocks over all features (Layout.spreads)
         per_call = max((len(call) for call in self.calls), default=1)
         levels = per_call.bit_length() + 2  # one of each level of the tree, what is added, and the block's own
         one = self.sum_bytes(per_call)

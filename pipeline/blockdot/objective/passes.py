@@ -99,8 +99,6 @@ class _LossPass:
     key: bytes = b""
     """Names w: equal keys mean equal w, and the same loss and predictor."""
 
-    may_spread = True
-
     @property
     def layout(self) -> Layout:
         return self.predictor.layout
@@ -262,7 +260,6 @@ class Gram(_LossPass):
     m: int = 0
 
     gathers_late = True
-    may_spread = False  # it has no vectors
 
     def __call__(self, block: Block, w: Gather) -> MatrixPartial:
         assert block.positions is not None

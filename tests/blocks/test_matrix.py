@@ -83,6 +83,22 @@ def test_transposed_products_add_to_what_is_there(case, columns, squared):
     assert_close(out, before + X.T @ u, np.abs(before) + abs(X).T @ np.abs(u))
 
 
+@settings(max_examples=200)
+@given(matrices(), st.sampled_from([0.0, 0.7]))
+def test_a_normal_product_is_that_of_its_parts(case, shift):
+    """To the same bits, but for the sum of u, which is made in runs."""
+    matrix, _, rng = case
+    v, c = vectors(rng, matrix.n_columns, None), vectors(rng, matrix.n_rows, None)
+    found, expected = np.tile(rng.normal(size=matrix.n_columns), (2, 1))
+    total = matrix.add_normal(v, shift, c, found)
+    u = np.full(matrix.n_rows, shift)
+    matrix.add_dot(v, u)
+    u *= c
+    matrix.add_tdot(u, expected)
+    assert np.array_equal(found, expected)
+    assert_close(np.float64(total), np.sum(u), np.sum(np.abs(u)))
+
+
 @settings(max_examples=100)
 @given(matrices(), st.integers(1, 12))
 def test_columns_do_not_depend_on_each_other(case, columns):

@@ -18,9 +18,6 @@ from blockdot.blocks.block import Block
 from blockdot.blocks.matrix import Floats
 from blockdot.buffers import empty
 
-# From this share of the features on, a sum has a row for each of them: added plainly, not by merging.
-DENSE_FROM = 0.25
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -65,6 +62,10 @@ class Layout:
         np.take(rows, block.places, axis=0, out=own_rows, mode="clip")
         own_tail[:] = tail
         return own
+
+
+# From this share of the features on, a sum has a row for each of them: added plainly, not by merging.
+DENSE_FROM = 0.25
 
 
 @dataclass(frozen=True, eq=False)

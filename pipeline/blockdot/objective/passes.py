@@ -110,10 +110,9 @@ class _LossPass:
             own = w()
             return self.tile_by_tile(block, lambda tile, _: raw(self.predictor, tile, own))
 
-        if not self.key or block.memo is None:
-            return compute()
-        other = block.memo.get(_Z if name == _OLDER_Z else _OLDER_Z, self.key)
-        return block.memo.remember(name, self.key, compute) if other is None else other
+        other = _Z if name == _OLDER_Z else _OLDER_Z
+        found = None if block.memo is None else block.memo.get(other, self.key)
+        return _remembered(block, name, self.key, compute) if found is None else found
 
     def curvature(self, block: Block, w: Gather) -> Vector:
         """c of every row, remembered: the diagonal of the Hessian in z."""

@@ -86,6 +86,7 @@ def test_each_model_is_scaled_by_the_moments_of_its_own_weights(k):
     np.testing.assert_allclose(F.hess_diag(w), np.diag(H), rtol=1e-10)
     for places, matrix in F.sampled_hessian(w, 10**6):
         np.testing.assert_allclose(matrix, H[np.ix_(places, places)], atol=1e-12)
+    assert F.mean_hessian(w, 10**6)[0].tolist() == [places.tolist() for places, _ in F.sampled_hessian(w, 10**6)]
     of_last = found.of(slice(M - 1, M))
     assert isinstance(of_last, Standardized)
     np.testing.assert_array_equal(of_last.sd, found.sd[:, -1:])

@@ -67,6 +67,12 @@ def test_a_matrix_of_each_output_is_its_part_of_the_hessian(loss, intercept):
     assert len(found) == F.layout.width
     for places, matrix in found:
         np.testing.assert_allclose(matrix, H[np.ix_(places, places)], atol=1e-12)
+    all_places, mean = F.mean_hessian(w, 10**6)
+    assert all_places.tolist() == [places.tolist() for places, _ in found]
+    np.testing.assert_allclose(mean, np.mean([matrix for _, matrix in found], axis=0), atol=1e-12)
+    few, of_few = F.mean_hessian(w, 2)  # of a sample
+    assert few.tolist() == [[*places[:2], *places[len(places) - intercept :]] for places, _ in found]
+    assert of_few.shape == (2 + intercept, 2 + intercept)
     covered = np.sort(np.concatenate([places for places, _ in found]))
     assert covered.tolist() == list(range(F.size))
     if is_coupled(loss):

@@ -8,7 +8,7 @@ import scipy.optimize
 
 from blockdot.solvers import box_model
 from blockdot.solvers.box_model import Box, Head, Metric, least
-from blockdot.solvers.newton_cg import correlations
+from blockdot.solvers.preconditioner import correlations
 
 
 def random_box(seed, columns=40):

@@ -8,9 +8,10 @@ import scipy.optimize
 from scipy.special import expit
 
 from blockdot.errors import SpecError
-from blockdot.solvers import LBFGS, NewtonCG, NewtonCholesky, Status, minimize, newton_cg
+from blockdot.solvers import LBFGS, NewtonCG, NewtonCholesky, Status, minimize, preconditioner
 from blockdot.solvers.newton import Point, advance
 from blockdot.solvers.newton_cg import _Solve
+from blockdot.solvers.preconditioner import Preconditioner
 from blockdot.vectors import Cholesky, solve_by_eigenvalues
 
 
@@ -41,10 +42,10 @@ class Smooth:
         self.asked.append("hess_diag")
         return np.diag(self.functions[2](w)).copy()
 
-    def sampled_hessian(self, w, m):
-        self.asked.append("sampled_hessian")
+    def mean_hessian(self, w, m):
+        self.asked.append("mean_hessian")
         head = np.arange(min(m, len(w)))
-        return [(head, self.functions[2](w)[np.ix_(head, head)])]
+        return head[np.newaxis], self.functions[2](w)[np.ix_(head, head)]
 
 
 def logistic(seed, decades=0.0, alpha=1e-3, rows=400, columns=30):
@@ -206,10 +207,10 @@ def test_a_solve_goes_on_with_another_preconditioner():
 def test_easy_solves_never_make_the_head_and_hard_ones_do():
     easy = Smooth(lambda w: 0.5 * w @ w - w.sum(), lambda w: w - 1.0, lambda w: np.eye(len(w)))
     minimize(easy, NewtonCG(), np.zeros(50), tol=1e-10)
-    assert "sampled_hessian" not in easy.asked
+    assert "mean_hessian" not in easy.asked
     hard = logistic(8, decades=6)
     minimize(hard, NewtonCG(patience=2), np.zeros(30), tol=1e-8)
-    assert "sampled_hessian" in hard.asked
+    assert "mean_hessian" in hard.asked
 
 
 def test_the_head_saves_products():
@@ -223,19 +224,20 @@ def test_the_head_saves_products():
 
 def test_a_head_is_kept_while_it_serves_and_made_again_when_it_does_not(monkeypatch):
     counts = []
-    for stale in (newton_cg.STALE, -np.inf):  # made again when the value has fallen, and always
-        monkeypatch.setattr(newton_cg, "STALE", stale)
+    for stale in (preconditioner.STALE, -np.inf):  # made again when the value has fallen, and always
+        monkeypatch.setattr(preconditioner, "STALE", stale)
         objective = logistic(9, decades=2, columns=30)
         assert minimize(objective, NewtonCG(patience=2), np.zeros(30), tol=1e-10).converged
-        counts.append((objective.asked.count("sampled_hessian"), objective.asked.count("hess_vec")))
+        counts.append((objective.asked.count("mean_hessian"), objective.asked.count("hess_vec")))
     (kept, products), (always, fewest) = counts
     assert 1 <= kept < always
     assert products <= 1.5 * fewest
-    monkeypatch.setattr(newton_cg, "STALE", np.inf)  # never old: then only after many products
+    monkeypatch.setattr(preconditioner, "STALE", np.inf)  # never old: then only after many products
     useless = logistic(9, decades=2, columns=30)
-    useless.sampled_hessian = lambda w, m: useless.asked.append("sampled_hessian") or []
+    nothing = np.zeros((0, 0), int), np.zeros((0, 0))
+    useless.mean_hessian = lambda w, m: useless.asked.append("mean_hessian") or nothing
     assert minimize(useless, NewtonCG(patience=1), np.zeros(30), tol=1e-8).converged
-    assert useless.asked.count("sampled_hessian") > 1
+    assert useless.asked.count("mean_hessian") > 1
 
 
 def test_a_solve_that_ends_with_the_last_product_of_the_diagonal_makes_no_head():
@@ -244,7 +246,7 @@ def test_a_solve_that_ends_with_the_last_product_of_the_diagonal_makes_no_head()
     solver = NewtonCG(patience=1)
     solver.step(objective, solver.init(objective, np.zeros(2)))
     assert objective.asked.count("hess_vec") == 1
-    assert "sampled_hessian" not in objective.asked
+    assert "mean_hessian" not in objective.asked
 
 
 def test_an_accepted_full_step_costs_one_evaluation_and_a_refused_one_no_more_gradients():
@@ -316,3 +318,31 @@ def test_solving_by_eigenvalues_is_the_inverse_of_the_absolute_matrix():
     b = rng.normal(size=6)
     expected = Q[:, :4] @ ((Q[:, :4].T @ b) / np.abs(values[:4]))
     np.testing.assert_allclose(solve_by_eigenvalues((Q * values) @ Q.T, b), expected, rtol=1e-8)
+
+
+def test_one_head_serves_several_outputs():
+    """H has a block for each of three outputs, D^½ C D^½ with one C: M is H, and one product solves."""
+    rng = np.random.default_rng(11)
+    p, outputs = 12, 3
+    A = rng.normal(size=(40, p))
+    C = preconditioner.correlations(A.T @ A)
+    places = np.arange(outputs * p).reshape(p, outputs).T
+    H = np.zeros((outputs * p, outputs * p))
+    for place, scale in zip(places, np.exp(rng.normal(size=(outputs, p))), strict=True):
+        H[np.ix_(place, place)] = C * scale * scale[:, np.newaxis]
+    b = rng.normal(size=len(H))
+    F = Smooth(lambda w: 0.5 * w @ H @ w - b @ w, lambda w: H @ w - b, lambda _: H)
+    mean = (C - preconditioner._SHRINK * np.eye(p)) / (1.0 - preconditioner._SHRINK)  # so that C comes out when shrunk
+    F.mean_hessian = lambda w, m: (places, mean)
+    M = Preconditioner.with_head(F, np.zeros(len(H)), 0.0, p)
+    np.testing.assert_allclose(M.inverse()(H @ b), b, rtol=1e-8)
+    plain = Preconditioner.at(F, np.zeros(len(H)))
+    np.testing.assert_array_equal(plain.inverse()(b), b / np.diag(H))
+
+
+def test_an_indefinite_head_is_left_out():
+    F = Smooth(None, None, lambda _: np.array([[1.0, 5.0], [5.0, 1.0]]))
+    M = Preconditioner.with_head(F, np.zeros(2), 3.0, 2)
+    assert (M.places.size, M.factor.size, M.value) == (0, 0, 3.0)
+    assert not M.is_old(3.0)
+    assert M.is_old(1.0)

@@ -84,6 +84,10 @@ class Problem:
         matrix = self.hessian(w)
         return [(part, matrix[np.ix_(part, part)]) for part in np.array_split(np.arange(min(m, len(w))), self.parts)]
 
+    def mean_hessian(self, w, m):
+        head = np.arange(min(m, len(w)))
+        return head[np.newaxis], self.hessian(w)[np.ix_(head, head)]
+
     def hessian(self, w):
         return (self.X.T * self.functions[2](self.X @ w)) @ self.X / len(self.X) + self.ridge * np.eye(len(w))
 

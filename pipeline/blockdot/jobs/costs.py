@@ -300,7 +300,7 @@ class Costs:
         matrix = _MATRICES * need.matrix(shape.features)
         sampled = 0
         if need.side and not need.travels:
-            rows = min(shape.rows, _ROWS_A_FEATURE * max(int(need.side / math.sqrt(need.layout.width)), 1))
+            rows = min(shape.rows, _ROWS_A_FEATURE * need.side)
             sampled = _SAMPLED_COPIES * 12 * int(rows * shape.nnz / max(shape.rows, 1))
         held = shape.n_blocks.bit_length() + 2
         waiting = sum(len(parts) for parts in self.subtrees[: 2 * self.crew.threads])

@@ -20,8 +20,6 @@ from blockdot.objective.objective import Objective
 from blockdot.objective.terms import Term
 from blockdot.vectors import Vector
 
-Parts = list[tuple[NDArray[np.int64], NDArray[np.float64]]]
-
 
 @dataclass(frozen=True)
 class _Curvature:
@@ -50,9 +48,9 @@ class _Curvature:
         """The Gauss–Newton diagonal, what preconditions the products."""
         return self.objective.gauss_newton_diag(w)
 
-    def sampled_hessian(self, w: Vector, m: int) -> Parts:  # noqa: ARG002
-        """None: no small part of the matrix is known to help."""
-        return []
+    def mean_hessian(self, w: Vector, m: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:  # noqa: ARG002
+        """Of no parameters: no small part of the matrix is known to help."""
+        return np.zeros((0, 0), np.int64), np.zeros((0, 0))
 
 
 class GaussNewton(_Curvature):

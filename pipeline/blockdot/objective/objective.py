@@ -180,18 +180,32 @@ class Objective:
         m = min(head, self.blocks.n_features)
         return list(zip(self._places(m), self.sample(_ROWS_A_FEATURE * head)._hessians(w, m), strict=True))
 
+    def mean_hessian(self, w: Vector, m: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The same for ``m`` features, one matrix for all outputs: (K, p) places in w, and the mean of the K matrices.
+
+        Where outputs are standardised differently, the mean is of the features as the first one sees them.
+        """
+        head = min(m, self.blocks.n_features)
+        (mean,) = self.sample(_ROWS_A_FEATURE * m)._hessians(w, head, together=True)
+        return self._places(head), mean
+
     def _places(self, m: int) -> NDArray[np.int64]:
         """(K, ·) for each output, where its parameters of the ``m`` most frequent features lie, and its tail's."""
         k, width = self.blocks.n_features, self.layout.width
         tail = np.arange(k * width, self.size).reshape(-1, width)
         return np.concatenate([np.arange(m * width).reshape(m, width), tail]).T.copy()
 
-    def _hessians(self, w: Vector, m: int) -> list[NDArray[np.float64]]:
-        """For each output, the Hessian with respect to its parameters of the ``m`` most frequent features and tail."""
+    def _hessians(self, w: Vector, m: int, *, together: bool = False) -> list[NDArray[np.float64]]:
+        """For each output, the Hessian with respect to its parameters of the ``m`` most frequent features and tail.
+
+        Or the mean of these ``together``.
+        """
         out = self._outward(w)
-        total = self.blocks.sum(passes.Gram(self.loss, self.predictor, self._key(out), m), out)
+        total = self.blocks.sum(passes.Gram(self.loss, self.predictor, self._key(out), m, together), out)
         rows, tail = self.layout.split(self.penalty.hess_diag(self.size, self.layout))
         diagonals = np.concatenate([rows[:m], tail.reshape(-1, self.layout.width)]).T
+        if together:
+            diagonals = np.mean(diagonals, axis=0, keepdims=True)
         matrices = []
         halves = total.matrix / _positive(total.weight)
         for output, (half, diagonal) in enumerate(zip(halves, diagonals, strict=True)):
@@ -203,15 +217,18 @@ class Objective:
         return matrices
 
     def sample(self, n_rows: int) -> Objective:
-        """The objective over about ``n_rows`` of the rows, in the memory of this process; the same parameters.
+        """The objective over about ``n_rows`` of the rows, in the memory of this process; itself where there are fewer.
 
         The rows are spread evenly over each block and do not depend on the number of workers.
         """
-        return replace(self, blocks=self.blocks.once(("sample", n_rows), lambda: self._rows(n_rows)))
+        blocks = self.blocks.once(("sample", n_rows), lambda: self._rows(n_rows))
+        return self if blocks is None else replace(self, blocks=blocks)
 
-    def _rows(self, n_rows: int) -> Blocks:
+    def _rows(self, n_rows: int) -> Blocks | None:
         rows = self.blocks.sum(passes.CountRows())
-        parts = self.blocks.sum(passes.TakeRows(min(1.0, n_rows / max(rows, 1))))
+        if rows <= n_rows:
+            return None
+        parts = self.blocks.sum(passes.TakeRows(n_rows / rows))
         pool = self.blocks.pool if self.blocks.pool.shares_memory else ThreadPool(1)
         join = partial(passes.joined, n_features=self.blocks.n_features)
         step = -(-len(parts) // _SAMPLE_BLOCKS)

@@ -7,7 +7,7 @@
     HessVec        Jᵀ (c ∘ J v) + Σᵢ uᵢ (∂²zᵢ/∂w²) v,       u = s ∂ℓ/∂z
     HessDiag       diag(Jᵀ diag(c) J)
     Border         Jᵀ c,                  the Hessian's entries between each parameter and its output's intercept
-    Gram           Jᵀ diag(c) J,          for the most frequent features, one matrix an output
+    Gram           Jᵀ diag(c) J,          for the most frequent features, one matrix an output or the mean of them
     Raw            z, for each row
 
 with z = predictor(w, X) + offset, (n,), or (n, K) for K outputs. A loss that is pointwise in each number of z has a
@@ -252,20 +252,23 @@ class Border(_LossPass):
 class Gram(_LossPass):
     """The Hessian of Σ s ℓ at w, for the first ``m`` features (the most frequent of the data set) and the tail.
 
-    One matrix an output: what lies between two outputs is left out. Of two entries that mirror each other one is added
-    to (see Predictor.add_gram).
+    One matrix an output, or the mean of these ``together``: what lies between two outputs is left out. Of two entries
+    that mirror each other one is added to (see Predictor.add_gram).
     """
 
     m: int = 0
+    together: bool = False
 
     gathers_late = True
 
     def __call__(self, block: Block, w: Gather) -> MatrixPartial:
         assert block.positions is not None
         size = self.m + self.layout.tail // self.layout.width
-        out = zeros((self.layout.width, size, size))
+        out = zeros((1 if self.together else self.layout.width, size, size))
         place = np.where(block.positions < self.m, block.positions, -1)
         curvature, end = self.curvature(block, w), 0
+        if self.together and curvature.ndim > 1:
+            curvature = np.mean(curvature, axis=1)
         for tile in self.tiles(block):
             start, end = end, end + tile.n_rows
             self.predictor.add_gram(tile.X, place, curvature[start:end], out)

@@ -7,7 +7,7 @@
     s ← s + a p,   p = x − s + β p₋         where it meets the same: conjugate gradients, preconditioned by M
     until ‖σ (x − s)‖ ≤ η ‖σ (x − s)‖ at s = 0, in the norm of M
 
-Each step lowers the model and stays in the box. M is the preconditioner of newton_cg.py: the diagonal of H, and on the
+Each step lowers the model and stays in the box. M is that of preconditioner.py: the diagonal of H, and on the
 head the correlations of a sample. It is used from the start, for it tells what a parameter that stops at a bound leaves
 to the others; by the diagonal alone, bounds are met one after the other. x costs no product, but a small bounded least
 squares problem (:class:`Head`). σ is the curvature of H relative to M along the last step that met bounds, the spectral
@@ -23,10 +23,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from blockdot.solvers.newton_cg import FLAT, Mask, Part, correlations
+from blockdot.solvers.newton_cg import FLAT
+from blockdot.solvers.preconditioner import correlations
 from blockdot.vectors import Cholesky, SquareMatrix, Vector, inner
 
 Product = Callable[[Vector], Vector]
+Mask = NDArray[np.bool_]
+Part = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Some parameters, and a matrix over them."""
 
 _TINY = float(np.finfo(np.float64).tiny)
 # A full step to a bound lowers a quadratic when the best one is at least half as long; this leaves some of the fall.

@@ -3,67 +3,37 @@
     H s = −∇F(w)   until   ‖r‖ ≤ η ‖∇F(w)‖ in the norm of M⁻¹,     η = min(η₀, √(‖∇F(w)‖ / ‖∇F(w₀)‖))
 
 Nocedal & Wright, *Numerical Optimization*, 2nd ed., Algorithm 7.1 (line-search Newton–CG) with preconditioner M
-(Algorithm 5.3); the forcing term is that of eq. 7.3 with a cap. Along a direction of negative curvature the solve stops
-with what it has.
+(Algorithm 5.3; preconditioner.py); the forcing term is that of eq. 7.3 with a cap. Along a direction of negative
+curvature the solve stops with what it has.
 
-Two preconditioners, the cheap one first:
-
-    diagonal   M = diag H, made at w₀
-    head       M = diag H, and on the m most frequent features (and the tail) the matrix D^½ C D^½,
-               D the diagonal of H, C the correlation matrix of the Hessian over a sample of the rows;
-               one such matrix an output, what lies between two outputs being left out
-
-Far from the minimum a few products suffice, and the diagonal does; when a solve has not ended after some products, the
-head is factored (Cholesky) and the solve goes on with it. Later solves begin with it as it is: correlations change less
-than curvature does. It is made again, and the diagonal with it, when a solve does not end with it after some products,
-or after many where the value has hardly fallen since. On power-law data the most frequent features hold most of the
-non-zeros and nearly all of what makes H ill-conditioned (docs/design.md).
+M is the diagonal at first, made at w₀: far from the minimum a few products suffice, and it does. When a solve has not
+ended after some products, the head is factored and the solve goes on with it. Later solves begin with it as it is. It
+is made again, and the diagonal with it, when a solve does not end with it after some products, or after many where the
+value has hardly fallen since.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blockdot.buffers import empty, zeros
 from blockdot.errors import SpecError
 from blockdot.solvers.minimize import Status
 from blockdot.solvers.newton import SmoothAlong, advance
+from blockdot.solvers.preconditioner import Apply, Curved, Preconditioner
 from blockdot.vector_kernel import add_scaled, scale_and_add
-from blockdot.vectors import Cholesky, Vector, inner, norm
+from blockdot.vectors import Vector, inner, norm
 
-Apply = Callable[[Vector], Vector]
-Mask = NDArray[np.bool_]
-Part = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Some parameters, and a matrix over them."""
-
-# Correlations are shrunk by this much, so that the factor exists whatever the sample holds.
-_SHRINK = 1e-3
 _TINY = float(np.finfo(np.float64).tiny)
-# The head is old when the value has fallen by this share since it was made; one that is not is given so many times
-# the patience before it is made again.
-STALE = 0.1
+# A head that is not old is given so many times the patience before it is made again.
 _LONGER = 10
 # Curvature below this, relative to the preconditioner's, is rounding: H is singular there (intercepts of several
 # classes, of which only the differences matter; rows on a linear piece of their loss).
 FLAT = 1e-13
-
-
-class Curved(Protocol):
-    """Products by a Hessian, and what preconditions them."""
-
-    def hess_vec(self, w: Vector, v: Vector, /) -> Vector: ...
-
-    def hess_diag(self, w: Vector, /) -> Vector: ...
-
-    def sampled_hessian(self, w: Vector, m: int, /) -> Sequence[Part]:
-        """For each output some of its parameters, ``m`` or fewer, and an estimate of the Hessian at w in them."""
-        ...
 
 
 class TwiceSmooth(SmoothAlong, Curved, Protocol):
@@ -79,11 +49,7 @@ class NewtonCGState(NamedTuple):
     iteration: int
     evaluations: int
     first_norm: float
-    diagonal: Vector
-    head: tuple[Part, ...] = ()
-    """The Cholesky factor of C for each output; none before a solve has outlasted the diagonal."""
-    head_value: float = math.inf
-    """The value where the head and the diagonal were made."""
+    preconditioner: Preconditioner
     status: Status | None = None
 
 
@@ -104,7 +70,7 @@ class NewtonCG:
     vectors: ClassVar[int] = 12
     """Vectors of the size of w that it holds at most, those of the objective's answers included."""
     needs: ClassVar[frozenset[str]] = frozenset(
-        {"value_and_grad", "value_along", "hess_vec", "hess_diag", "sampled_hessian"}
+        {"value_and_grad", "value_along", "hess_vec", "hess_diag", "mean_hessian"}
     )
 
     def __post_init__(self) -> None:
@@ -116,8 +82,8 @@ class NewtonCG:
 
     def init(self, objective: TwiceSmooth, w: Vector) -> NewtonCGState:
         value, grad = objective.value_and_grad(w)
-        diagonal = positive(objective.hess_diag(w))
-        return NewtonCGState(w, float(value), grad, 0, 2, first_norm=norm(grad), diagonal=diagonal)
+        known = Preconditioner.at(objective, w)
+        return NewtonCGState(w, float(value), grad, 0, 2, norm(grad), known)
 
     def step(self, objective: TwiceSmooth, state: NewtonCGState) -> NewtonCGState:
         state, direction = self._direction(objective, state)
@@ -137,13 +103,13 @@ class NewtonCG:
         eta = min(self.forcing, math.sqrt(norm(state.grad) / max(state.first_norm, _TINY)))
         solve = _Solve(lambda v: objective.hess_vec(state.w, v), state.grad)
         if not self.head:
-            solve.go_on(_inverse(state), eta, self.max_products)
+            solve.go_on(state.preconditioner.inverse(), eta, self.max_products)
             return state._replace(evaluations=state.evaluations + solve.products), solve.s
-        is_old = is_stale(state.head_value, state.value, STALE)
-        solve.go_on(_inverse(state), eta, self.patience if is_old else _LONGER * self.patience)
+        is_old = state.preconditioner.is_old(state.value)
+        solve.go_on(state.preconditioner.inverse(), eta, self.patience if is_old else _LONGER * self.patience)
         if not solve.has_ended:
             state = self._with_head(objective, state)
-            solve.go_on(_inverse(state), eta, self.max_products)
+            solve.go_on(state.preconditioner.inverse(), eta, self.max_products)
         # Where H is indefinite a solve that went on with another preconditioner may end uphill; both of its parts have
         # lowered the model g·s + ½ s·Hs, so s·Hs is below 0 then, and the model is lower still the other way.
         downhill = solve.s if inner(state.grad, solve.s) <= 0.0 else -solve.s
@@ -151,14 +117,8 @@ class NewtonCG:
 
     def _with_head(self, objective: TwiceSmooth, state: NewtonCGState) -> NewtonCGState:
         """The state with the diagonal and the head made at w."""
-        parts = objective.sampled_hessian(state.w, self.head)
-        factors = [(places, Cholesky.of(correlations(matrix))) for places, matrix in parts]
-        return state._replace(
-            diagonal=positive(objective.hess_diag(state.w)),
-            head=tuple((places, factor.lower) for places, factor in factors if factor is not None),  # not indefinite
-            head_value=state.value,
-            evaluations=state.evaluations + 1,
-        )
+        known = Preconditioner.with_head(objective, state.w, state.value, self.head)
+        return state._replace(preconditioner=known, evaluations=state.evaluations + 1)
 
 
 class _Solve:
@@ -202,39 +162,3 @@ class _Solve:
             scale_and_add(beta, p, q)
             size = rq + beta * beta * size
         self.has_ended = rq <= goal
-
-
-def _inverse(state: NewtonCGState) -> Apply:
-    """M⁻¹: D^−½ C⁻¹ D^−½ on each part of the head, 1/D elsewhere."""
-    diagonal = state.diagonal
-    head = [(places, np.sqrt(diagonal[places]), Cholesky(lower)) for places, lower in state.head]
-
-    def apply(r: Vector) -> Vector:
-        q: Vector = np.divide(r, diagonal, out=empty(r.shape))
-        for places, root, factor in head:
-            q[places] = factor.solve(r[places] / root) / root
-        return q
-
-    return apply
-
-
-def correlations(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """C of an estimated Hessian, shrunk."""
-    scale = np.sqrt(positive(np.diag(matrix).copy()))
-    correlation = matrix / scale / scale[:, np.newaxis]
-    correlation *= 1.0 - _SHRINK
-    np.fill_diagonal(correlation, 1.0)
-    return correlation
-
-
-def is_stale(before: float, now: float, share: float) -> bool:
-    """Whether the value has fallen by that share since something was made."""
-    return before - now > share * abs(now)
-
-
-def positive(diagonal: Vector) -> Vector:
-    """The diagonal with entries that are not positive (no row, no penalty; concave) replaced by the largest one."""
-    if np.min(diagonal, initial=1.0) > 0.0:
-        return diagonal
-    largest = float(np.max(diagonal, initial=0.0))
-    return np.where(diagonal > 0.0, diagonal, largest if largest > 0.0 else 1.0)

@@ -19,17 +19,17 @@ When no step along s lowers F + R, one of the proximal gradient is made, scaled 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from blockdot.errors import SpecError
-from blockdot.solvers.box_model import Box, Metric, least
+from blockdot.solvers.box_model import Box, Metric, Part, least
 from blockdot.solvers.line_search import Accepted, NoStep, Reason
 from blockdot.solvers.minimize import Status
-from blockdot.solvers.newton_cg import STALE, Curved, Part, is_stale, positive
+from blockdot.solvers.preconditioner import STALE, Curved, is_stale, positive
 from blockdot.solvers.term import Composite, Face, Term, allowed, can_move, face_of, require_faces, search, term_of
 from blockdot.vectors import Vector, inner, norm
 
@@ -38,12 +38,16 @@ _NOISE = 1e-12
 _TRIALS = 40
 _TINY = float(np.finfo(np.float64).tiny)
 # The diagonal is made again when the value has fallen by this share since it was made; the head, which only lends its
-# correlations, later (newton_cg.STALE).
+# correlations, later (preconditioner.STALE).
 _STALE = 0.01
 
 
 class CurvedComposite(Composite, Curved, Protocol):
     """A smooth objective with products by its Hessian, and the R that is to be added."""
+
+    def sampled_hessian(self, w: Vector, m: int, /) -> Sequence[Part]:
+        """For each output some of its parameters, ``m`` or fewer, and an estimate of the Hessian at w in them."""
+        ...
 
 
 class ProximalNewtonState(NamedTuple):

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockdot.blocks import arrays
-from blockdot.blocks.arrays import rows_a_block
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.threads import ThreadPool
 from blockdot.errors import DataError
@@ -82,15 +81,6 @@ def test_absent_columns_stay_absent():
 def test_labels_are_the_distinct_targets():
     assert Dataset.from_arrays(np.eye(4), [3, 1, 3, -1], block_rows=1).labels == (-1.0, 1.0, 3.0)
     assert Dataset.from_arrays(np.eye(300), np.arange(300.0), block_rows=7).labels is None
-
-
-@pytest.mark.parametrize(
-    ("n", "entries", "blocks"),
-    [(0, 0, 0), (1, 0, 1), (65_535, 0, 1), (65_536, 0, 2), (40, 523_967, 1), (40, 523_968, 2), (200_000, 0, 4),
-     (524_287, 0, 8), (524_288, 0, 16), (524_288, 10**9, 16), (2_621_440, 10**9, 20), (3, 10**9, 3)],
-)  # fmt: skip
-def test_the_default_cut_is_as_coarse_as_the_work_of_a_pass_allows(n, entries, blocks):
-    assert len(range(0, n, rows_a_block(n, entries))) == blocks
 
 
 def test_zeros_that_are_there_do_not_change_the_cut(monkeypatch):

@@ -80,7 +80,7 @@ CHUNKS = {
 @pytest.mark.parametrize("kind", CHUNKS)
 def test_any_chunks_give_the_model_of_one_array(kind, folder):
     X, y, s, o = rows()
-    assert bd.Dataset.from_arrays(X).block_rows == (N // 4,) * 4
+    assert bd.Dataset.from_arrays(X).n_blocks == 4
     plain = logistic(X, y, sample_weight=s, offset=o)
     X_, y_, s_, o_ = CHUNKS[kind](X, y, s, o)
     found = logistic(X_, y_, sample_weight=s_, offset=o_)
@@ -92,6 +92,28 @@ def test_any_chunks_give_the_model_of_one_array(kind, folder):
     assert z.tobytes() == plain.decision_function(X, offset=o).tobytes()
     assert found.predict_proba(X_).tobytes() == plain.predict_proba(X).tobytes()
     assert found.predict(X_).tobytes() == plain.predict(X).tobytes()
+
+
+@pytest.mark.parametrize("chunk", [1_700, 300, N])
+def test_rows_of_very_different_length_with_zeros_among_their_numbers(chunk, folder):
+    """The longest last, and half of what lies there is 0."""
+    rng = np.random.default_rng(4)
+    lengths = np.sort(np.minimum(rng.lognormal(1.5, 1.2, N), 100)).astype(int)
+    indptr = np.concatenate([[0], np.cumsum(2 * lengths)])
+    ids = np.concatenate([np.sort(rng.choice(200, 2 * length, replace=False)) for length in lengths])
+    X = sp.csr_array((rng.normal(size=len(ids)), ids, indptr), shape=(N, 200))
+    X.data[np.concatenate([rng.permutation(np.arange(2 * length) < length) for length in lengths])] = 0.0
+    y = rng.integers(0, 2, N)
+    found = bd.Dataset.from_arrays(X).block_rows
+    costs = [lengths[a:b].sum() + 8 * (b - a) for a, b in pairwise(np.cumsum([0, *found]))]
+    assert len(found) == 4
+    assert max(costs) < 1.01 * np.mean(costs)
+    assert max(found) > 2 * min(found)
+    parts = [
+        da.from_delayed(dask.delayed(X[a:b]), (b - a, 200), dtype=float) for a, b in pairwise([*range(0, N, chunk), N])
+    ]
+    plain = logistic(X, y)
+    assert saved(logistic(da.concatenate(parts), y), folder) == saved(plain, folder)
 
 
 def test_sparse_chunks_some_of_them_empty_and_float32(folder):

@@ -1,9 +1,12 @@
-"""Arrays that hold one row after another: checked at the door, and cut into blocks.
+"""Arrays that hold one row after another: checked at the door, and cut into blocks of equal work.
 
-    rows a block = min(⌈n / blocks⌉, 131 072),     blocks = 16, or 8, 4, 2, 1 where they would be small
+    cost of a row = its entries other than 0, + 8
+    share = cost of all n rows · min(1 / blocks, 131 072 / n),     blocks = 16, or 8, 4, 2, 1 where they would be small
 
-A block is small with less than a quarter of a million entries, where a row counts for 8 of them: below that a pass
-spends more on the block than on what is in it (docs/design.md). The cut depends on the rows alone, so that results
+A block ends with the row that brings its cost to the share, or else with its 131 072nd row; the last one has what is
+left. So no block costs more than its share and one row, and rows of one length lie min(⌈n / blocks⌉, 131 072) in a
+block. A share is small below a quarter of a million: a pass spends more on such a block than on what is in it
+(docs/design.md). The cut depends on the lengths of the rows alone, and is found in whole numbers, so that results
 depend neither on the machine nor on how the rows came.
 """
 
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,15 +28,56 @@ from blockdot.errors import DataError
 Targets = sp.sparray | sp.spmatrix | ArrayLike
 
 
-_ENTRIES, _A_ROW = 1 << 18, 8
+_ENTRIES, _A_ROW, _MOST_ROWS = 1 << 18, 8, 131_072
 
 
-def rows_a_block(n: int, entries: int) -> int:
-    """How many rows a block has, of n with so many numbers other than 0 in all."""
+class Counted(Protocol):
+    """Rows whose entries are counted."""
+
+    @property
+    def n_rows(self) -> int: ...
+
+    @property
+    def n_entries(self) -> int:
+        """How many numbers other than 0 they have."""
+        ...
+
+    def entries_before(self) -> NDArray[np.int64]:
+        """(n + 1,): how many numbers other than 0 the rows before each one have, and at the end all of them."""
+        ...
+
+
+def blocks_for(cost: int) -> int:
+    """Into how many blocks rows of that cost are cut, where none would have too many rows."""
     blocks = 16
-    while blocks > 1 and entries + _A_ROW * n < blocks * _ENTRIES:
+    while blocks > 1 and cost < blocks * _ENTRIES:
         blocks //= 2
-    return min(max(-(-n // blocks), 1), 131_072)
+    return blocks
+
+
+def block_edges(parts: Sequence[Counted]) -> list[int]:
+    """The rows 0 < … < n at which n rows are cut into blocks: those of ``parts``, in order, whatever parts they lie in.
+
+    Only parts in which a block ends are asked for more than their totals, one at a time. [0] for no rows.
+    """
+    part_costs = [part.n_entries + _A_ROW * part.n_rows for part in parts]
+    n, total = sum(part.n_rows for part in parts), sum(part_costs)
+    share = min(-(-total // blocks_for(total)), -(-total * _MOST_ROWS // max(n, 1)))
+    edges, row, cost, paid = [0], 0, 0, 0  # paid: for the rows before the last edge; row and cost: before the part
+    for part, part_cost in zip(parts, part_costs, strict=True):
+        before = None
+        while edges[-1] + _MOST_ROWS < row + part.n_rows or paid + share < cost + part_cost:
+            before = _cost_before(part) if before is None else before
+            ends = int(np.searchsorted(before, paid + share - cost))
+            edges.append(min(row + ends, edges[-1] + _MOST_ROWS))
+            paid = cost + int(before[edges[-1] - row])
+        row, cost = row + part.n_rows, cost + part_cost
+    return edges if edges[-1] == n else [*edges, n]
+
+
+def _cost_before(part: Counted) -> NDArray[np.int64]:
+    """(n + 1,): of the rows before each one, and at the end of all."""
+    return part.entries_before() + _A_ROW * np.arange(part.n_rows + 1, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +152,11 @@ class Arrays:
     def n_entries(self) -> int:
         """How many numbers other than 0 there are: what lies here as a zero does not count."""
         return int(np.count_nonzero(self.values))
+
+    def entries_before(self) -> NDArray[np.int64]:
+        """(n + 1,): how many of them the rows before each one have, and at the end all of them."""
+        zeros = np.flatnonzero(self.values == 0)  # mostly none: cheaper than to add up what is not 0
+        return np.asarray(self.indptr, np.int64) - np.searchsorted(zeros, self.indptr)
 
     def rows(self, start: int, stop: int) -> Arrays:
         """The rows start … stop−1, views of the entries."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike
 
 import blockdot
 from blockdot import atomic
-from blockdot.blocks.arrays import Arrays, Columns, Targets, require_weight, rows_a_block
+from blockdot.blocks.arrays import Arrays, Columns, Targets, block_edges, require_weight
 from blockdot.blocks.block import Block
 from blockdot.blocks.opened import StoreSource, open_store
 from blockdot.blocks.soundness import csr_of
@@ -194,7 +195,8 @@ class Dataset:
         groups
             (n,) labels of any kind: rows of one label stay in one fold of a cross-validation, and are a cluster.
         block_rows
-            Rows a block. The default depends on n and the number of non-zeros alone, not on the machine.
+            Rows a block. By default blocks are of equal work: a row counts for its non-zeros and 8 more, so that the
+            cut depends on how long the rows are, not on the machine (``blockdot.blocks.arrays``).
 
         Raises DataError for NaN or infinity, and for labels other than 0 and 1 (with row and column), negative weights,
         or lengths that differ.
@@ -207,12 +209,12 @@ class Dataset:
         if block_rows is not None and block_rows < 1:
             raise SpecError(f"block_rows is {block_rows}; needed at least 1")
         rows = Arrays(matrix.indptr, matrix.indices, matrix.data, columns)
-        size = block_rows or rows_a_block(n, rows.n_entries)
+        edges = block_edges([rows]) if block_rows is None else [*range(0, n, block_rows), n]
 
-        def cut(start: int) -> Block:
-            return rows.rows(start, min(start + size, n)).block(start)
+        def cut(ends: tuple[int, int]) -> Block:
+            return rows.rows(*ends).block(ends[0])
 
-        blocks = list(ThreadPool().map(cut, range(0, n, size)))
+        blocks = list(ThreadPool().map(cut, list(pairwise(edges))))
         return cls.from_blocks(blocks, n_features)
 
     @classmethod

@@ -1,11 +1,12 @@
 """Rows that come in parts, cut into blocks at the rows where one array of them all would be cut.
 
-    chunks → pieces, checked, in files          pieces → blocks of rows_a_block(n, …) rows, a store, once n is known
+    chunks → pieces, checked, in files          pieces → blocks between block_edges(pieces), a store, once all are there
 
-A piece is what is made of one chunk, so that a collection is computed once though its rows can only be counted then. A
-store made so has the bits of the same rows in one array, whatever the chunks were. All lies in one temporary folder
-(TMPDIR says where), which goes when the fit or the process ends; a piece goes when the last block with its rows is
-written, so the folder holds the rows about once. Memory is that of one chunk, and of two blocks.
+A piece is what is made of one chunk, so that a collection is computed once though its rows can only be counted then:
+where blocks end follows from the totals of the pieces, and from the rows of those in which one ends. A store made so
+has the bits of the same rows in one array, whatever the chunks were. All lies in one temporary folder (TMPDIR says
+where), which goes when the fit or the process ends; a piece goes when the last block with its rows is written, so the
+folder holds the rows about once. Memory is that of one chunk, and of two blocks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -23,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from blockdot import atomic
-from blockdot.blocks.arrays import Arrays, Columns, Targets, require_weight, rows_a_block
+from blockdot.blocks.arrays import Arrays, Columns, Counted, Targets, block_edges, require_weight
 from blockdot.blocks.block import Block
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.matrix import Floats
@@ -52,19 +54,11 @@ class Entered(NamedTuple):
 Door = Callable[..., Entered]
 
 
-class Part(Protocol):
+class Part(Counted, Protocol):
     """Some rows, to be had again."""
 
     @property
-    def n_rows(self) -> int: ...
-
-    @property
     def n_features(self) -> int: ...
-
-    @property
-    def n_entries(self) -> int:
-        """How many numbers other than 0 they have."""
-        ...
 
     def load(self) -> Arrays: ...
 
@@ -85,6 +79,10 @@ class HeldPart:
     @property
     def n_entries(self) -> int:
         return self.arrays.n_entries
+
+    def entries_before(self) -> NDArray[np.int64]:
+        """Of the rows."""
+        return self.arrays.entries_before()
 
     def load(self) -> Arrays:
         """The rows."""
@@ -145,6 +143,10 @@ class Piece:
             raise atomic.write_error(folder, error) from error
         n_labels = None if columns.y is None or columns.y.ndim == 1 else columns.y.shape[1]
         return cls(folder, files, n, n_features, arrays.n_entries, n_labels, rows.classes, rows.names)
+
+    def entries_before(self) -> NDArray[np.int64]:
+        """Of the rows in the files."""
+        return self.load().entries_before()
 
     def load(self) -> Arrays:
         """The rows, mapped."""
@@ -225,12 +227,10 @@ class Spool:
         names
             What y = 0, 1, … stands for, where the labels are text.
         """
-        n = sum(part.n_rows for part in parts)
-        size = rows_a_block(n, sum(part.n_entries for part in parts))
         pool = self._pool if self._is_shared else ThreadPool(min(_AT_A_TIME, self._pool.n_workers))
         store = self.folder / f"{uuid.uuid4().hex}.blocks"
         with new_store(store) as writer:
-            cuts = list(_cuts(parts, n, size, held, numbers))
+            cuts = list(_cuts(parts, held, numbers))
             written = []
             for cut, block in zip(cuts, pool.map(_Cut.written, cuts, writer.directory), strict=True):
                 written.append(block)
@@ -281,14 +281,13 @@ def _require_alike(pieces: Sequence[Piece]) -> None:
             raise DataError(f"chunk {i} has columns of other names, or in another order, than chunk {first}")
 
 
-def _cuts(parts: Sequence[Part], n: int, size: int, held: Columns, numbers: Sequence[Floats | None]) -> Iterator[_Cut]:
-    edges = np.concatenate([[0], np.cumsum([part.n_rows for part in parts])]).tolist()
-    for start in range(0, n, size):
-        stop = min(start + size, n)
-        first = int(np.searchsorted(edges, start, side="right")) - 1
-        last = int(np.searchsorted(edges, stop, side="left"))
+def _cuts(parts: Sequence[Part], held: Columns, numbers: Sequence[Floats | None]) -> Iterator[_Cut]:
+    begins = np.concatenate([[0], np.cumsum([part.n_rows for part in parts])]).tolist()
+    for start, stop in pairwise(block_edges(parts)):
+        first = int(np.searchsorted(begins, start, side="right")) - 1
+        last = int(np.searchsorted(begins, stop, side="left"))
         inside = tuple(
-            (parts[i], max(start - edges[i], 0), min(stop, edges[i + 1]) - edges[i], numbers[i])
+            (parts[i], max(start - begins[i], 0), min(stop, begins[i + 1]) - begins[i], numbers[i])
             for i in range(first, last)
         )
         yield _Cut(start, inside, held.rows(start, stop))

@@ -127,10 +127,11 @@ def test_a_sample_of_all_rows_is_the_objective_and_a_part_is_close_to_it():
     arrays = data(4000, 8, seed=11)
     F, _ = objective(arrays, bd.Logistic(), block_rows=900)
     w = np.random.default_rng(12).normal(size=F.size)
-    everything = F.sample(10_000)
-    assert everything.blocks.n_blocks <= 4
-    assert everything.value(w) == pytest.approx(F.value(w), rel=1e-12)
-    np.testing.assert_allclose(everything.hessians(w)[0][1], F.hessians(w)[0][1], rtol=1e-10, atol=1e-14)
+    assert F.sample(4000) is F
+    most = F.sample(3999)
+    assert most.blocks.n_blocks <= 4
+    assert most.value(w) == pytest.approx(F.value(w), rel=1e-3)
+    np.testing.assert_allclose(most.hessians(w)[0][1], F.hessians(w)[0][1], rtol=0.02, atol=1e-3)
     some = F.sample(1000)
     rows = sum(block.n_rows for block in some.blocks.take(range(some.blocks.n_blocks)))
     assert 950 <= rows <= 1050

@@ -1,7 +1,8 @@
 """From a data set and a recipe to a fitted model: the one way, for estimators and for jobs, linear or a network.
 
 1. the targets: classes become 0, 1, …; what the loss cannot take is refused       (targets.py)
-2. the objective: loss, predictor, penalty, and standardisation as a change of variables
+2. the objective: loss, predictor, penalty, and standardisation as a change of variables;
+   features of one row merged where that is worth it                                (merging.py)
 3. the solver, from w = 0, from the constant model, or from another model          (recipe.py, continuation.py)
 4. the model, its coefficients in the units of the data                             (model.py)
 """
@@ -20,6 +21,7 @@ import numpy as np
 from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.sums import Blocks
 from blockdot.blocks.tree import Pool
+from blockdot.buffers import empty
 from blockdot.errors import DataError, SpecError
 from blockdot.models.architecture import initial_weights
 from blockdot.models.continuation import minimized
@@ -30,6 +32,7 @@ from blockdot.models.null_model import by_means, null_parameters
 from blockdot.models.recipe import ONLINE, AnySolver, Recipe
 from blockdot.models.targets import Tally, class_factors, class_labels, smoothed, tally
 from blockdot.objective.losses import Loss, Squared
+from blockdot.objective.merging import Merging, Unmerged, merged
 from blockdot.objective.network import Network
 from blockdot.objective.objective import Objective
 from blockdot.objective.passes import is_coupled
@@ -40,6 +43,10 @@ from blockdot.solvers import NewtonCG, Result
 from blockdot.vectors import Vector, norm
 
 logger = logging.getLogger(__name__)
+
+# From so many outputs on, vectors over the features cost more than the entries of rows, and blocks of so many entries
+# may be copied for it.
+_MANY_OUTPUTS, _MOST_ENTRIES = 8, 1 << 23
 
 
 def fit(
@@ -72,8 +79,8 @@ def fit(
         return fit_online(data, recipe, pool, start=start, journal=journal, callbacks=callbacks)[:2]
     journal = journal or Journal()
     journal.begin(data, recipe=recipe, start=start and (start.ids, start.coef, start.tail))
-    with settled(data, recipe, pool) as (blocks, case):
-        problem = _Problem.of(data, case.recipe, make_loss(case.recipe.loss, case.recipe.options), blocks)
+    with settled(data, recipe, pool) as (blocks, case), seen(blocks, data, case.recipe) as (view, merging):
+        problem = _Problem.of(data, case.recipe, make_loss(case.recipe.loss, case.recipe.options), view, merging)
         w0, grad_scale = problem.start(case.found, start, journal)
         objective = problem.objective
         result, bound = minimized(
@@ -86,8 +93,9 @@ def fit(
             grad_scale=grad_scale,
             is_cold=start is None,
             journal=journal,
-            callbacks=callbacks,
+            callbacks=[problem.told(callback) for callback in callbacks],
         )
+    result = replace(result, w=merging.outward(result.w, objective.layout))
     w = objective.scaling.outward(result.w, objective.layout)
     outputs = getattr(objective.loss, "outputs", None)
     return case.model(w, outputs, case.record(problem.solver.name, result, bound)), result
@@ -111,6 +119,18 @@ def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks,
                 plain = Objective(loss, Linear(True, getattr(loss, "outputs", None)), L2(0.0), finite)
                 constant = tuple(null_parameters(plain, found)[-plain.layout.tail :].tolist())
             yield finite if recipe.fit_intercept else blocks, Settled(data, recipe, labels, found, constant)
+
+
+@contextmanager
+def seen(blocks: Blocks, data: Dataset, recipe: Recipe) -> Iterator[tuple[Blocks, Merging]]:
+    """The blocks as they are, or with the features of one row merged, where there are many outputs of few rows."""
+    outputs, is_plain = recipe.options.get("outputs", 1), isinstance(recipe.make_penalty(data, AsIs()), L2)
+    is_wide = isinstance(outputs, int) and outputs >= _MANY_OUTPUTS and data.nnz <= _MOST_ENTRIES
+    if not (is_wide and is_plain and recipe.network is None) or recipe.standardize:
+        yield blocks, Unmerged()
+        return
+    with merged(blocks, data.table) as found:
+        yield found
 
 
 def by_classes(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...] | None]:
@@ -161,14 +181,26 @@ class _Problem:
     recipe: Recipe
     objective: Objective
     solver: AnySolver
+    merging: Merging
 
     @classmethod
-    def of(cls, data: Dataset, recipe: Recipe, loss: Loss, blocks: Blocks) -> _Problem:
+    def of(cls, data: Dataset, recipe: Recipe, loss: Loss, blocks: Blocks, merging: Merging) -> _Problem:
         predictor, scaling = recipe.predictor(getattr(loss, "outputs", None)), _scaling(recipe, blocks)
         objective = Objective(loss, predictor, recipe.make_penalty(data, scaling), blocks, scaling)
         solver, reason = recipe.make_solver(objective, data)
         logger.info("solver %s: %s", solver.name, reason)
-        return cls(data, recipe, objective, solver)
+        return cls(data, recipe, objective, solver, merging)
+
+    def told(self, callback: Callback) -> Callback:
+        """The callback, which hears of the parameters of the data set."""
+        if isinstance(self.merging, Unmerged):
+            return callback
+        layout, outward = self.objective.layout, self.merging.outward
+
+        def of_the_data(state: Any) -> bool | None:
+            return callback(state._replace(w=outward(state.w, layout), grad=outward(state.grad, layout)))
+
+        return of_the_data
 
     def penalty_at(self, alpha: float) -> Penalty:
         """The penalty with another α."""
@@ -223,9 +255,10 @@ class _Problem:
                 f"the model to start from has {model.outputs or 1} outputs, this one {ours or 1}: "
                 "start from a model of the same classes, or from none"
             )
-        w, size, tail = model.parameters(self.data), objective.size, objective.layout.tail
-        own = np.concatenate([w[: size - tail], model.tail if tail and len(model.tail) else np.zeros(tail)])
-        return objective.scaling.inward(own, objective.layout)
+        layout, tail = objective.layout, objective.layout.tail
+        rows = model.parameters(self.data)[: len(self.data.table) * layout.width]
+        own = np.concatenate([rows, model.tail if tail and len(model.tail) else np.zeros(tail)])
+        return objective.scaling.inward(self.merging.inward(own, layout), layout)
 
     def _constant(self, found: Tally, journal: Journal) -> Vector:
         """w = 0, with the best intercept for a GLM; rows outside of the loss's domain are left by a first guess.
@@ -311,7 +344,10 @@ class Settled:
         if self.recipe.loss == "softmax" and len(tail):
             own = tail[-(outputs or 1) :]
             tail = np.concatenate([tail[: len(tail) - len(own)], own - np.mean(own)])  # no probability changes
-        return rows[np.argsort(self.data.table.ids)].reshape(len(rows), *predictor.row_shape), tail
+        ordered = np.take(
+            rows, np.argsort(self.data.table.ids), axis=0, out=empty(rows.shape), mode="clip"
+        )  # unbuffered
+        return ordered.reshape(len(rows), *predictor.row_shape), tail
 
     def record(self, solver: str, result: Result[Any], bound: float | None) -> Fit:
         """How the fit ended."""

@@ -23,6 +23,7 @@ from blockdot.blocks.dataset import MemorySource
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.sums import Blocks
 from blockdot.blocks.threads import ThreadPool
+from blockdot.buffers import empty
 from blockdot.errors import DataError, SpecError
 from blockdot.objective import passes
 from blockdot.objective.losses import Loss
@@ -92,11 +93,13 @@ class Objective:
 
     def value_along(self, w: Vector, direction: Vector, t: float) -> float:
         """F(w + t direction): no product where the predictor is affine, and F was evaluated at w and w + direction."""
+        there: Vector = np.multiply(direction, t, out=empty(w.shape))
+        there += w
         if not self.predictor.is_affine:
-            return self.value(w + t * direction)
-        out, end = self._outward(w), self._outward(w + direction)
+            return self.value(there)
+        out, end = self._outward(w), self._outward(np.add(w, direction, out=empty(w.shape)))
         task = passes.ValueAlong(self.loss, self.predictor, self._key(out), t, self._key(end))
-        return self._value(self.blocks.sum(task, out, end), w + t * direction)
+        return self._value(self.blocks.sum(task, out, end), there)
 
     def hess_vec(self, w: Vector, v: Vector) -> Vector:
         """The product of the Hessian of F at w with v."""
@@ -207,9 +210,9 @@ class Objective:
         if together:
             diagonals = np.mean(diagonals, axis=0, keepdims=True)
         matrices = []
-        halves = total.matrix / _positive(total.weight)
+        halves = np.divide(total.matrix, _positive(total.weight), out=empty(total.matrix.shape))
         for output, (half, diagonal) in enumerate(zip(halves, diagonals, strict=True)):
-            matrix = half + half.T
+            matrix = np.add(half, half.T, out=empty(half.shape))
             np.fill_diagonal(matrix, np.diag(half))
             matrix = self.scaling.matrix(matrix, output, has_tail=bool(len(tail)))
             matrix[np.diag_indices(len(matrix))] += diagonal

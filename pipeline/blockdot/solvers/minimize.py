@@ -24,6 +24,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from blockdot.buffers import empty
 from blockdot.errors import SpecError
 from blockdot.vectors import Vector, norm
 
@@ -257,7 +258,9 @@ def _first_state(
 ) -> tuple[S, float]:
     if resume_from is not None and grad_scale is not None:
         return resume_from, grad_scale
-    first = solver.init(objective, w0.copy())
+    start = empty(w0.shape)
+    start[:] = w0
+    first = solver.init(objective, start)
     scale = norm(first.grad) if grad_scale is None else grad_scale
     return (first if resume_from is None else resume_from), scale
 

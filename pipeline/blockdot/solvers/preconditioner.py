@@ -92,7 +92,8 @@ class Preconditioner(NamedTuple):
 def correlations(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """C of an estimated Hessian, shrunk."""
     scale = np.sqrt(positive(np.diag(matrix).copy()))
-    correlation = matrix / scale / scale[:, np.newaxis]
+    correlation: SquareMatrix = np.divide(matrix, scale, out=empty(matrix.shape))
+    correlation /= scale[:, np.newaxis]
     correlation *= 1.0 - _SHRINK
     np.fill_diagonal(correlation, 1.0)
     return correlation

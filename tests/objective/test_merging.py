@@ -1,0 +1,86 @@
+"""Merged features: the same objective over shorter vectors, and the same fit."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import blockdot as bd
+from blockdot.objective.merging import Merged, Unmerged, merged
+from blockdot.objective.passes import Raw
+
+K = 3
+
+
+def texts(seed, rows=60, common=12, rare=90, ones=False):
+    """Rows with some common features (one of them in most rows), and rare ones that occur once each."""
+    rng = np.random.default_rng(seed)
+    X = np.zeros((rows, common + rare))
+    X[:, :common] = rng.normal(size=(rows, common)) * (rng.random((rows, common)) < 0.3)
+    X[:, 0] = rng.normal(size=rows)
+    X[rng.integers(0, rows - 5, rare), np.arange(common, common + rare)] = rng.normal(
+        size=rare
+    )  # the last rows have none
+    if ones:
+        X = (X != 0).astype(float)
+    X = X[:, rng.permutation(X.shape[1])]
+    return X, rng.integers(0, K, rows).astype(float)
+
+
+def objectives(X, y, alpha=0.05, block_rows=17):
+    data = bd.Dataset.from_arrays(X, y, block_rows=block_rows)
+    blocks = bd.Blocks(data.source, bd.ThreadPool(2))
+    with merged(blocks, data.table) as (view, how):
+        made = [bd.Objective(bd.Softmax(K), bd.Linear(outputs=K), bd.L2(alpha), b) for b in (blocks, view)]
+        yield data, how, *made
+
+
+@pytest.mark.parametrize("ones", [False, True])
+def test_it_is_the_same_objective(ones):
+    for data, how, F, G in objectives(*texts(1, ones=ones)):
+        assert isinstance(how, Merged)
+        single = np.count_nonzero(data.table.count == 1)
+        assert how.first == len(data.table) - single
+        assert G.blocks.n_features == how.first + len(np.unique(how.owner)) < len(data.table) - 20
+        rng = np.random.default_rng(2)
+        theta, v = rng.normal(size=(2, G.size))
+        w, u = (how.outward(each, F.layout) for each in (theta, v))
+        assert F.value(w) == pytest.approx(G.value(theta), rel=1e-13)
+        _, grad = G.value_and_grad(theta)
+        np.testing.assert_allclose(how.outward(grad, F.layout), F.value_and_grad(w)[1], atol=1e-14)
+        np.testing.assert_allclose(how.outward(G.hess_vec(theta, v), F.layout), F.hess_vec(w, u), atol=1e-14)
+        for a, b in ((theta, w), (grad, how.outward(grad, F.layout))):
+            assert np.linalg.norm(a) == pytest.approx(np.linalg.norm(b), rel=1e-13)
+        np.testing.assert_allclose(how.inward(w, F.layout), theta, rtol=1e-12)
+
+
+def test_inward_keeps_z_and_is_the_shortest_that_does():
+    for _, how, F, G in objectives(*texts(3)):
+        w = np.random.default_rng(4).normal(size=F.size)
+        theta = how.inward(w, F.layout)
+        assert F.value(w) - G.value(theta) > 0.1  # the penalty of what z does not see
+        back = how.outward(theta, F.layout)
+        for point in (w, back):
+            z = np.concatenate(list(F.blocks.map(Raw(F.predictor), point)))
+            np.testing.assert_allclose(z, np.concatenate(list(G.blocks.map(Raw(G.predictor), theta))), atol=1e-12)
+        np.testing.assert_allclose(back @ (w - back), 0.0, atol=1e-10)  # a projection: what is left is orthogonal
+
+
+def test_entries_that_are_zero_and_rows_that_are_empty():
+    X = sp.csr_array(texts(5)[0])
+    X.data[np.bincount(X.indices)[X.indices] == 1] = 0.0  # entries that lie there as zeros
+    X = sp.csr_array(sp.vstack([X, sp.csr_array((3, X.shape[1]))]))
+    y = np.arange(X.shape[0]) % float(K)
+    for _, how, F, G in objectives(X, y):
+        theta = np.random.default_rng(6).normal(size=G.size)
+        assert F.value(how.outward(theta, F.layout)) <= G.value(theta)
+
+
+def test_few_such_features_are_left_alone():
+    for _, how, F, G in objectives(*texts(7, common=60, rare=20)):
+        assert isinstance(how, Unmerged)
+        assert F.blocks is G.blocks
+    X, y = texts(8, rows=200, common=40, rare=60)  # one a row: nothing would go
+    X = np.column_stack([np.random.default_rng(9).normal(size=(200, 40)), np.eye(200)])
+    for _, how, F, G in objectives(X, y):
+        assert isinstance(how, Unmerged)
+        assert F.blocks is G.blocks

@@ -124,18 +124,18 @@ class Block:
         return replace(self, positions=positions, order=order, n_features=n_features)
 
     def tiles(self, rows: int = TILE_ROWS) -> Iterator[Block]:
-        """The block in ranges of rows small enough for the cache: views, in order."""
+        """The block in ranges of rows small enough for the cache: views, in order, without what names its rows."""
         for start in range(0, self.n_rows, rows):
             stop = min(start + rows, self.n_rows)
-            yield replace(
-                self,
-                X=self.X.rows(start, stop),
-                y=_part(self.y, start, stop),
-                sample_weight=_part(self.sample_weight, start, stop),
-                offset=_part(self.offset, start, stop),
-                row_id=None,
-                group=None,
-                memo=None,
+            yield Block(  # a pass makes many: ``replace`` takes twice as long
+                self.X.rows(start, stop),
+                self.columns,
+                self.positions,
+                _part(self.y, start, stop),
+                _part(self.sample_weight, start, stop),
+                _part(self.offset, start, stop),
+                order=self.order,
+                n_features=self.n_features,
             )
 
 

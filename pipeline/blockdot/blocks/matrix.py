@@ -9,7 +9,7 @@ an absent entry, so a w or u that is not finite there makes a NaN, where a spars
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -107,7 +107,7 @@ class Matrix:
     def rows(self, start: int, stop: int) -> Matrix:
         """The rows start … stop−1, a view."""
         dense = None if self.dense is None else self.dense[start:stop]
-        return replace(self, indptr=self.indptr[start : stop + 1], dense=dense)
+        return Matrix(self.indptr[start : stop + 1], self.indices, self.values, self.n_columns, dense)
 
     def take(self, rows: NDArray[np.int64]) -> Matrix:
         """The given rows, a copy."""

@@ -69,7 +69,7 @@ class Tangent(Protocol):
 class Predictor(Protocol):
     """A map from parameters and rows to z."""
 
-    @property
+    @cached_property
     def layout(self) -> Layout: ...
 
     @property

@@ -48,6 +48,17 @@ def zeros(shape: Shape, dtype: DTypeLike = np.float64) -> NDArray[Any]:
     return array
 
 
+def untouched_zeros(shape: Shape) -> NDArray[np.float64]:
+    """Zeros that take memory page by page as they are written to, and give it back to the system.
+
+    As ``np.zeros``, which asks for huge pages: to get and clear these took five times as long (docs/design.md).
+    """
+    size = math.prod(shape) if isinstance(shape, tuple) else shape
+    if size * 8 < _LEAST:
+        return np.zeros(shape)
+    return np.frombuffer(_mapped(size * 8), np.float64).reshape(shape)
+
+
 def forget() -> None:
     """Give the memory that waits back to the system."""
     _spare.clear()

@@ -101,6 +101,8 @@ HARM = {
     "a table with a negative feature": (TABLE, altered("id", put(1, -1)), "feature ids from -1"),
     "a table with a feature too large": (TABLE, altered("id", put(1, 2**60)), "needed 0 to 11"),
     "a table with NaN": (TABLE, altered("sum", put(1, np.nan)), "not finite"),
+    "a table in another order": (TABLE, altered("count", put(-1, 10**6)), "not in the order of their counts"),
+    "a table with a feature that has no row": (TABLE, altered("count", put(-1, 0)), "or have none"),
     "a table of other types": (TABLE, altered("id", lambda a: a.astype(float)), "columns of the types float64"),
     "a table that is too short": (TABLE, lambda found: {n: c[:-1] for n, c in found.items()}, "11 features"),
 }  # fmt: skip

@@ -22,6 +22,7 @@ from blockdot import buffers
 from blockdot.blocks import dask, parcel
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.manifest import Manifest
+from blockdot.blocks.threads import CALLS_A_THREAD
 from blockdot.blocks.tree import spans
 from blockdot.cli import main
 from blockdot.errors import SpecError
@@ -107,6 +108,11 @@ def test_a_pass_sends_what_was_predicted(wide, monkeypatch, way):
     assert spy.calls == len(found.calls) == 2
     assert spy.out == pytest.approx(2 * found.sent["vector from the driver"], rel=0.01), "w is asked for by its name"
     assert spy.back == pytest.approx(found.sent["sums to the driver"], rel=0.1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_sum_is_cut_as_threads_cut_it(threads):
+    assert Crew(1, threads, THREADS).calls == bd.ThreadPool(threads).n_calls
 
 
 def test_a_thin_sum_is_smaller_than_a_vector(wide):
@@ -319,7 +325,7 @@ def test_plan_as_json(ingested):
     assert found["store"]["features"] == manifest.n_occurring
     assert found["store"]["bytes"] == sum(entry.size for entry in manifest.blocks)
     assert found["workers"]["threads"] == 3
-    assert found["pass"]["tasks"] == len(spans(len(manifest.blocks), 12))
+    assert found["pass"]["tasks"] == len(spans(len(manifest.blocks), 3 * CALLS_A_THREAD))
     assert found["pass"]["total_seconds"] == pytest.approx(sum(found["pass"]["seconds"].values()))
     assert found["fits"]
     assert found["would_fit"] == []

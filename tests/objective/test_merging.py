@@ -5,7 +5,9 @@ import pytest
 import scipy.sparse as sp
 
 import blockdot as bd
-from blockdot.objective.merging import Merged, Unmerged, merged
+from blockdot.blocks.dataset import MemorySource
+from blockdot.blocks.table import FeatureTable
+from blockdot.objective.merging import Merged, Unmerged, are_many, merged
 from blockdot.objective.passes import Raw
 
 K = 3
@@ -17,9 +19,8 @@ def texts(seed, rows=60, common=12, rare=90, ones=False):
     X = np.zeros((rows, common + rare))
     X[:, :common] = rng.normal(size=(rows, common)) * (rng.random((rows, common)) < 0.3)
     X[:, 0] = rng.normal(size=rows)
-    X[rng.integers(0, rows - 5, rare), np.arange(common, common + rare)] = rng.normal(
-        size=rare
-    )  # the last rows have none
+    some = rng.integers(0, rows - 5, rare)  # the last rows have none
+    X[some, np.arange(common, common + rare)] = rng.normal(size=rare)
     if ones:
         X = (X != 0).astype(float)
     X = X[:, rng.permutation(X.shape[1])]
@@ -70,17 +71,52 @@ def test_entries_that_are_zero_and_rows_that_are_empty():
     X.data[np.bincount(X.indices)[X.indices] == 1] = 0.0  # entries that lie there as zeros
     X = sp.csr_array(sp.vstack([X, sp.csr_array((3, X.shape[1]))]))
     y = np.arange(X.shape[0]) % float(K)
-    for _, how, F, G in objectives(X, y):
+    for _, how, F, G in objectives(X, y, alpha=0.05):
+        assert isinstance(how, Merged)
+        assert not np.any(how.share)
         theta = np.random.default_rng(6).normal(size=G.size)
-        assert F.value(how.outward(theta, F.layout)) <= G.value(theta)
+        unseen = theta[how.first * K : -K]  # what no row sees is penalised, and is 0 in the parameters of the data
+        assert G.value(theta) - F.value(how.outward(theta, F.layout)) == pytest.approx(0.025 * unseen @ unseen)
+
+
+def test_sizes_neither_overflow_nor_vanish():
+    X, y = texts(13)
+    single = np.count_nonzero(X, axis=0) == 1
+    X[:, single] *= np.where(np.arange(single.sum()) % 2, 1e200, 1e-200)
+    for _, how, _, _ in objectives(X, y):
+        assert np.all(np.isfinite(how.share))
+        norms = np.sqrt(np.bincount(how.owner, how.share**2))
+        np.testing.assert_allclose(norms, 1.0, rtol=1e-12)
 
 
 def test_few_such_features_are_left_alone():
-    for _, how, F, G in objectives(*texts(7, common=60, rare=20)):
+    for data, how, F, G in objectives(*texts(7, common=70, rare=20)):
+        assert not are_many(data.table)
         assert isinstance(how, Unmerged)
         assert F.blocks is G.blocks
-    X, y = texts(8, rows=200, common=40, rare=60)  # one a row: nothing would go
-    X = np.column_stack([np.random.default_rng(9).normal(size=(200, 40)), np.eye(200)])
-    for _, how, F, G in objectives(X, y):
+    X = np.column_stack([np.random.default_rng(9).normal(size=(200, 40)), np.eye(200)])  # one a row: nothing would go
+    for data, how, F, G in objectives(X, np.arange(200) % float(K)):
+        assert are_many(data.table)
         assert isinstance(how, Unmerged)
         assert F.blocks is G.blocks
+    assert not are_many(FeatureTable.merged([]))
+
+
+@pytest.mark.parametrize("wrong", ["all", "two blocks"])
+def test_counts_that_are_not_those_of_the_blocks_are_refused(wrong):
+    X, y = texts(14, rows=200, rare=600)
+    X[:, 0] = 0.5  # stored in full, in blocks of this size
+    twice = int(np.argmax(np.count_nonzero(X, axis=0)[1:])) + 1
+    X[:, twice] = 0.0
+    X[[10, 150], twice] = 1.0
+    data = bd.Dataset.from_arrays(X, y, block_rows=100)
+    count = data.table.count.copy()
+    count[slice(None) if wrong == "all" else data.table.ids == twice] = 1
+    order = np.argsort(-count, kind="stable")  # as a table is
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    table = FeatureTable(data.table.ids[order], count[order], data.table.total[order], data.table.squares[order])
+    items = tuple(block.placed(place[block.places], len(order)) for block in data.source.items)
+    blocks = bd.Blocks(MemorySource(items, len(order)), bd.ThreadPool(1))
+    with pytest.raises(bd.BlockdotError, match="ingest the data again"), merged(blocks, table):
+        pass

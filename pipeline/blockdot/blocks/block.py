@@ -49,6 +49,8 @@ class Block:
     """k, how many features occur in the data set that the positions belong to."""
     memo: Memo | None = None
     """What this process remembers of the block in the fit at hand."""
+    copied: int = 0
+    """Bytes of X that were made for the fit, where it is not as it is stored."""
 
     @classmethod
     def from_rows(

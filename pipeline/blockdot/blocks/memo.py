@@ -40,11 +40,11 @@ class Memo:
         self._block: Block | None = None
 
     def block(self, make: Callable[[], Block]) -> Block:
-        """The block as its source made it (its labels encoded, its places looked up), made where it is missing."""
+        """The block as its source made it (labels encoded, places looked up, features merged), made where missing."""
         if self._block is not None:
             return self._block
         block = make()
-        if self._shelf.admits(0 if block.y is None else block.y.nbytes):
+        if self._shelf.admits(block.copied + (0 if block.y is None else block.y.nbytes)):
             self._block = block
         return block
 

@@ -23,11 +23,17 @@ def find_entries(
     row: NDArray[np.int64],
     value: Floats,
 ) -> int:
-    """Put column, row and value of the entries of the columns that ``is_one`` marks, row by row; how many there are."""
+    """Put column, row and value of the entries of the columns that ``is_one`` marks, row by row; how many there are.
+
+    More than the arrays have room for are counted, and not put anywhere.
+    """
     n = 0
     for i in range(indptr.shape[0] - 1):
         for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
             if is_one[indices[k]]:
+                if n >= column.shape[0]:
+                    n += 1
+                    continue
                 column[n], row[n] = indices[k], i
                 value[n] = 1.0 if values is None else np.float64(values[k])
                 n += 1

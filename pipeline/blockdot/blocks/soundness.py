@@ -152,6 +152,8 @@ def check_table(path: Path, table: FeatureTable, n_occurring: int, n_features: i
         wrong = "a feature twice"
     elif not (_finite(table.total) and _finite(table.squares)):
         wrong = "sums that are not finite"
+    elif table.count.size and (table.count[-1] < 1 or np.any(np.diff(table.count) > 0)):
+        wrong = "features that are not in the order of their counts, or have none"
     if wrong is not None:
         raise StoreError(f"{path} holds {wrong}; ingest the store again")
 

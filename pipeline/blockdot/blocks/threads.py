@@ -21,6 +21,8 @@ from blockdot.errors import SpecError
 Item = TypeVar("Item")
 Out = TypeVar("Out")
 _END = object()
+# They even out unequal blocks; each of them leaves a sum to the driver.
+CALLS_A_THREAD = 2
 
 
 class ThreadPool:
@@ -37,7 +39,7 @@ class ThreadPool:
         if memory_limit is not None:
             pages.allow(memory_limit)
         self.n_workers = n_threads or len(os.sched_getaffinity(0))
-        self.n_calls = 2 * self.n_workers  # evens out unequal blocks; each call leaves a sum to the driver
+        self.n_calls = CALLS_A_THREAD * self.n_workers
         self._executor = ThreadPoolExecutor(self.n_workers, thread_name_prefix="blockdot")
 
     def map(self, function: Callable[..., Out], items: Iterable[Item], *shared: object) -> Iterator[Out]:

@@ -22,6 +22,7 @@ from functools import cached_property
 
 from blockdot.blocks.layout import DENSE_FROM, Layout
 from blockdot.blocks.pages import full, places, remembered
+from blockdot.blocks.threads import CALLS_A_THREAD
 from blockdot.blocks.tree import Span, roots, spans
 
 # Resident bytes of a process that has the libraries loaded and has fitted a few rows (python -m benchmarks.plan).
@@ -32,6 +33,9 @@ CALL_BYTES = 6_000
 KEPT, EVALUATION = 6, 1
 # Matrices of the preconditioner's head, or of the whole Hessian, that are there at the same time, and the sampled rows.
 _MATRICES, _ROWS_A_FEATURE, _SAMPLED_COPIES = 5, 16, 4
+
+# Bytes of an entry of a block that is copied, its value and its column, and of a column, with its places.
+_COPIED, _COPIED_COLUMN = 12, 24
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,16 @@ class Need:
     """The rows of a matrix over features that is factored in the driver; 0 for none."""
     travels: bool = False
     """Whether that matrix is summed over the blocks, or estimated from a sample."""
+    matrices: int = 1
+    """How many of them there are."""
     columns: int = 1
     """Numbers a row that are made anew when labels are encoded and classes weighed."""
+    copies: bool = False
+    """Whether the blocks are copied, with their features of one row merged."""
 
     def matrix(self, features: int) -> int:
-        """Bytes of the matrices that are factored, all outputs together."""
-        width = self.layout.width
-        side = min(features, self.side if self.travels else max(int(self.side / math.sqrt(width)), 1))
-        return 8 * width * (side + 1) ** 2 if self.side else 0
+        """Bytes of the matrices that are factored, all together."""
+        return 8 * self.matrices * (min(features, self.side) + 1) ** 2 if self.side else 0
 
     def row(self) -> int:
         """Bytes that are remembered of a row: z at two points, its curvature, and its targets as they were made."""
@@ -138,7 +144,7 @@ class Crew:
     @property
     def calls(self) -> int:
         """Into how many calls a sum is cut (threads.py, dask.py)."""
-        return self.processes * self.threads * (4 if self.is_one_process else 1)
+        return self.processes * self.threads * (CALLS_A_THREAD if self.is_one_process else 1)
 
 
 @dataclass(frozen=True)
@@ -277,16 +283,23 @@ class Costs:
     def _one_block(self) -> int:
         return self.shape.largest + 16 * self.shape.columns // max(self.shape.n_blocks, 1)
 
+    @property
+    def _is_sample(self) -> bool:
+        """Whether the rows are no more than a sample for the matrix would be, and are taken where they are."""
+        return bool(self.need.side) and self.shape.rows <= _ROWS_A_FEATURE * self.need.side
+
     def _worker(self) -> dict[str, int]:
         shape, crew, layout = self.shape, self.crew, self.need.layout
         mean_columns = shape.columns / max(shape.n_blocks, 1)
         rows = int(shape.rows * self.share) * self.need.row()
+        if self.need.copies:
+            rows += int((_COPIED * shape.nnz + _COPIED_COLUMN * shape.columns) * self.share)
         per_call = max((len(call) for call in self.calls), default=1)
         levels = per_call.bit_length() + 2  # one of each level of the tree, what is added, and the block's own
         one = self.sum_bytes(per_call)
         local = 3 * 8 * int(mean_columns) * layout.width
         sums = crew.threads * int(levels * one + local)
-        if self.need.travels:
+        if self.need.travels or self._is_sample:
             sums += crew.threads * levels * self.need.matrix(shape.features)
         vectors = 0 if crew.is_one_process else KEPT * self.vector
         return {
@@ -299,9 +312,8 @@ class Costs:
         shape, need = self.shape, self.need
         matrix = _MATRICES * need.matrix(shape.features)
         sampled = 0
-        if need.side and not need.travels:
-            rows = min(shape.rows, _ROWS_A_FEATURE * need.side)
-            sampled = _SAMPLED_COPIES * 12 * int(rows * shape.nnz / max(shape.rows, 1))
+        if need.side and not need.travels and not self._is_sample:
+            sampled = _SAMPLED_COPIES * 12 * int(_ROWS_A_FEATURE * need.side * shape.nnz / max(shape.rows, 1))
         held = shape.n_blocks.bit_length() + 2
         waiting = sum(len(parts) for parts in self.subtrees[: 2 * self.crew.threads])
         folded = held + waiting if self.crew.is_one_process else min(held, sum(map(len, self.subtrees)) + 1)

@@ -31,11 +31,11 @@ from blockdot.jobs.costs import Costs, Crew, Need, Rates, Shape, Wire
 from blockdot.jobs.model_tables import FoldsTable
 from blockdot.jobs.room import in_bytes, in_seconds, over, refusal, remedies
 from blockdot.jobs.spec import ClusterTable, Job
-from blockdot.models.fit import by_classes
+from blockdot.models.fit import by_classes, merges
 from blockdot.models.kinds import make_loss
 from blockdot.models.recipe import ONLINE, Recipe
 from blockdot.objective import passes
-from blockdot.objective.objective import Objective
+from blockdot.objective.objective import Objective, head_of_each
 from blockdot.objective.predictors import Linear
 from blockdot.objective.scaling import AsIs
 from blockdot.vectors import Vector
@@ -112,10 +112,21 @@ def objective_of(job: Job, data: Dataset) -> tuple[Objective, Need]:
         layout = Linear(recipe.fit_intercept, models * (outputs or 1)).layout
     solver = recipe.online if recipe.solver == ONLINE else recipe.make_solver(objective, data)[0]
     travels = "hessians" in solver.needs
-    side = len(data.table) if travels else getattr(solver, "head", 0)
+    side, matrices = (len(data.table) if travels else getattr(solver, "head", 0)), layout.width
+    if "mean_hessian" in solver.needs:
+        matrices = 1
+    elif side and not travels:
+        side = head_of_each(side, matrices)
     scaled = 2 if recipe.standardize else 0
     return objective, Need(
-        solver.name, layout, solver.vectors + scaled, side, travels, 2 if recipe.class_weight is not None else 1
+        solver.name,
+        layout,
+        solver.vectors + scaled,
+        side,
+        travels,
+        matrices,
+        columns=2 if recipe.class_weight is not None else 1,
+        copies=not job.model.is_path and merges(data, recipe),
     )
 
 

@@ -32,7 +32,7 @@ from blockdot.models.null_model import by_means, null_parameters
 from blockdot.models.recipe import ONLINE, AnySolver, Recipe
 from blockdot.models.targets import Tally, class_factors, class_labels, smoothed, tally
 from blockdot.objective.losses import Loss, Squared
-from blockdot.objective.merging import Merging, Unmerged, merged
+from blockdot.objective.merging import Merging, Unmerged, are_many, merged
 from blockdot.objective.network import Network
 from blockdot.objective.objective import Objective
 from blockdot.objective.passes import is_coupled
@@ -95,7 +95,9 @@ def fit(
             journal=journal,
             callbacks=[problem.told(callback) for callback in callbacks],
         )
+    grad = merging.outward(result.state.grad, objective.layout)
     result = replace(result, w=merging.outward(result.w, objective.layout))
+    result = replace(result, state=result.state._replace(w=result.w, grad=grad))
     w = objective.scaling.outward(result.w, objective.layout)
     outputs = getattr(objective.loss, "outputs", None)
     return case.model(w, outputs, case.record(problem.solver.name, result, bound)), result
@@ -123,14 +125,23 @@ def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks,
 
 @contextmanager
 def seen(blocks: Blocks, data: Dataset, recipe: Recipe) -> Iterator[tuple[Blocks, Merging]]:
-    """The blocks as they are, or with the features of one row merged, where there are many outputs of few rows."""
-    outputs, is_plain = recipe.options.get("outputs", 1), isinstance(recipe.make_penalty(data, AsIs()), L2)
-    is_wide = isinstance(outputs, int) and outputs >= _MANY_OUTPUTS and data.nnz <= _MOST_ENTRIES
-    if not (is_wide and is_plain and recipe.network is None) or recipe.standardize:
+    """The blocks as they are, or with the features of one row merged, for many outputs and few entries."""
+    if not merges(data, recipe):
         yield blocks, Unmerged()
         return
     with merged(blocks, data.table) as found:
         yield found
+
+
+def merges(data: Dataset, recipe: Recipe) -> bool:
+    """Whether the features of one row are merged, if that leaves few enough: the blocks are copied then."""
+    outputs = recipe.options.get("outputs", 1)
+    if not (isinstance(outputs, int) and outputs >= _MANY_OUTPUTS and data.nnz <= _MOST_ENTRIES):
+        return False
+    if recipe.network is not None or recipe.standardize or not are_many(data.table):
+        return False
+    penalty = recipe.make_penalty(data, AsIs())
+    return type(penalty) is L2 and penalty.alpha > 0.0  # a plain one: it treats all features alike
 
 
 def by_classes(recipe: Recipe, data: Dataset) -> tuple[Recipe, tuple[float, ...] | None]:

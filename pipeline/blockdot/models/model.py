@@ -31,7 +31,7 @@ from blockdot.blocks.dataset import Dataset
 from blockdot.blocks.manifest import checksum, read_json, read_regular
 from blockdot.blocks.threads import ThreadPool
 from blockdot.blocks.tree import Pool
-from blockdot.buffers import zeros
+from blockdot.buffers import untouched_zeros
 from blockdot.errors import DataError, SpecError, StoreError
 from blockdot.models.architecture import AnyPredictor, Architecture, predictor_of
 from blockdot.models.kinds import Option, kind_of, make_loss
@@ -178,7 +178,7 @@ class Model:
     def dense_coef(self) -> Vector:
         """The coefficients of all ``n_features`` features, 0 for those that did not occur; (K, n_features) for K."""
         try:
-            out = zeros((*self.coef.shape[1:], self.info.n_features))
+            out = untouched_zeros((*self.coef.shape[1:], self.info.n_features))
         except (MemoryError, ValueError, OverflowError):
             raise DataError(
                 f"the coefficients of all {self.info.n_features:,} features do not fit in memory; use those of the "

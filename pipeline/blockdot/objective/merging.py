@@ -28,9 +28,12 @@ from blockdot.blocks.merge_kernel import find_entries, merge_rows
 from blockdot.blocks.sums import Blocks, RowPass, View
 from blockdot.blocks.table import FeatureTable
 from blockdot.buffers import empty
+from blockdot.errors import DataError
 
 _SHARE = 0.25
 """Of all features, how many must go for the copy to be worth it."""
+
+_COUNTS = "the table of features does not count them as the blocks have them: ingest the data again"
 
 Integers = NDArray[np.int64]
 
@@ -91,12 +94,13 @@ def merged(blocks: Blocks, table: FeatureTable) -> Iterator[tuple[Blocks, Mergin
     """The blocks with the features of one row merged, where a quarter of all features goes by it; else as they are.
 
     ``table`` lists the features of the blocks. Not for more than a plain L2 penalty: it must treat all of them alike.
+    Raises DataError for a table whose counts are not those of the blocks.
     """
-    k, single = len(table), int(np.count_nonzero(table.count == 1))  # the last ones: the most frequent come first
-    first = k - single
-    if single < _SHARE * k:
+    if not are_many(table):
         yield blocks, Unmerged()
         return
+    k, single = len(table), _singles(table)
+    first = k - single  # they are the last ones: the most frequent come first
     found = list(blocks.map(Find(first)))
     starts = np.concatenate([[0], np.cumsum([each.merged for each in found])])
     if single - starts[-1] < _SHARE * k:
@@ -106,9 +110,20 @@ def merged(blocks: Blocks, table: FeatureTable) -> Iterator[tuple[Blocks, Mergin
     for start, each in zip(starts, found, strict=False):
         owner[each.positions - first] = start + each.owner
         share[each.positions - first] = each.share
+    if sum(len(each.positions) for each in found) != single:
+        raise DataError(_COUNTS)
     source = MergedSource(blocks.source, first, tuple(starts.tolist()))
     with Blocks(source, blocks.pool) as view:
         yield view, Merged(first, owner, share)
+
+
+def are_many(table: FeatureTable) -> bool:
+    """Whether so many features occur in one row each that merging may be worth it."""
+    return _singles(table) > 0 and _singles(table) >= _SHARE * len(table)
+
+
+def _singles(table: FeatureTable) -> int:
+    return int(np.count_nonzero(table.count == 1))
 
 
 class Found(NamedTuple):
@@ -159,7 +174,8 @@ class MergedSource(View):
         matrix = Matrix(indptr, indices, values, n_kept + len(own), X.dense)
         columns = np.concatenate([block.columns[kept], -1 - own])
         positions = np.concatenate([block.places[kept], self.first + self.starts[index] + own])
-        return replace(block, X=matrix, columns=columns).placed(positions, self.n_features)
+        copied = values.nbytes + indices.nbytes + indptr.nbytes + columns.nbytes + 2 * positions.nbytes
+        return replace(block, X=matrix, columns=columns, copied=copied).placed(positions, self.n_features)
 
 
 class _Ones(NamedTuple):
@@ -178,7 +194,10 @@ class _Ones(NamedTuple):
         X, is_one = block.X, block.places >= first
         n = int(np.count_nonzero(is_one))
         column, row, value = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
-        found = find_entries(X.indptr, X.indices, X.values, is_one, column, row, value)
-        assert found == n, "a feature that occurs once in the data set is never stored in full"
-        squares = np.bincount(row, value**2, X.n_rows).astype(np.float64, copy=False)
-        return cls(column, row, value, np.bincount(row, minlength=X.n_rows) > 0, np.sqrt(squares))
+        if find_entries(X.indptr, X.indices, X.values, is_one, column, row, value) != n or np.any(is_one[: X.n_dense]):
+            raise DataError(_COUNTS)
+        largest = np.zeros(X.n_rows)
+        np.maximum.at(largest, row, np.abs(value))
+        scale = np.where(largest > 0.0, largest, 1.0)  # so that no square overflows
+        squares = np.bincount(row, (value / scale[row]) ** 2, X.n_rows)
+        return cls(column, row, value, np.bincount(row, minlength=X.n_rows) > 0, scale * np.sqrt(squares))

@@ -179,7 +179,7 @@ class Objective:
         For each output its parameters and their matrix; ``m`` features for one output, fewer for more, so that the
         matrices together are not larger.
         """
-        head = max(int(m / math.sqrt(self.layout.width)), 1)
+        head = head_of_each(m, self.layout.width)
         m = min(head, self.blocks.n_features)
         return list(zip(self._places(m), self.sample(_ROWS_A_FEATURE * head)._hessians(w, m), strict=True))
 
@@ -270,6 +270,11 @@ class Objective:
         mean = total.vector.dense()
         mean /= _positive(total.weight)
         return mean
+
+
+def head_of_each(m: int, outputs: int) -> int:
+    """How many features a matrix of each output has, so that all together are not larger than one of ``m``."""
+    return max(int(m / math.sqrt(outputs)), 1)
 
 
 def _positive(weight: float) -> float:

@@ -69,7 +69,7 @@ class Tangent(Protocol):
 class Predictor(Protocol):
     """A map from parameters and rows to z."""
 
-    @cached_property
+    @property
     def layout(self) -> Layout: ...
 
     @property
@@ -178,7 +178,7 @@ class Linear:
     is_affine = True
     tile_rows = TILE_ROWS
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         width = self.outputs or 1
         return Layout(width=width, tail=width * self.intercept)

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
 
 import blockdot as bd
 from blockdot.blocks import memo
@@ -23,16 +22,6 @@ def many_classes(rows=120, common=20, rare=300):
     X[:, :common] = rng.normal(size=(rows, common)) * (rng.random((rows, common)) < 0.3)
     X[rng.integers(0, rows, rare), np.arange(common, common + rare)] = rng.normal(size=rare)
     return X, np.arange(rows) % CLASSES
-
-
-@pytest.fixture(scope="module")
-def client():
-    local = {"processes": True, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-    with (
-        LocalCluster(n_workers=2, worker_dashboard_address="127.0.0.1:0", **local) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def counted(monkeypatch):
@@ -166,8 +155,8 @@ def test_only_a_plain_penalty_treats_them_alike(options):
     data = bd.Dataset.from_arrays(X, y)
     recipe = Recipe("softmax", options={"outputs": CLASSES}, **options)
     blocks = bd.Blocks(data.source, bd.ThreadPool(1))
-    with fits.seen(blocks, data, recipe) as (view, how):
+    with fits.merged_view(blocks, data, recipe) as (view, how):
         assert view is blocks
         assert isinstance(how, Unmerged)
-    with fits.seen(blocks, data, Recipe("softmax", options={"outputs": CLASSES})) as (view, how):
+    with fits.merged_view(blocks, data, Recipe("softmax", options={"outputs": CLASSES})) as (view, how):
         assert isinstance(how, Merged)

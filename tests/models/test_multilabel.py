@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import sklearn.metrics as peer
-from distributed import Client, LocalCluster
 from sklearn.exceptions import DataConversionWarning
 from sklearn.linear_model import LogisticRegression as SklearnLogistic
 from sklearn.model_selection import KFold
@@ -105,7 +104,7 @@ def test_weights_are_repeated_rows_and_order_does_not_matter():
 
 
 @pytest.mark.timeout(240)
-def test_the_same_bits_on_threads_and_on_workers():
+def test_the_same_bits_on_threads_and_on_workers(client):
     """Also of labels that do not vary, whose targets the fit replaces."""
     X, Y, s, o = rows()
     Y[:, 1] = 0
@@ -119,12 +118,7 @@ def test_the_same_bits_on_threads_and_on_workers():
 
     expected = bits(bd.ThreadPool(1))
     assert bits(bd.ThreadPool(3)) == expected
-    local = {"processes": True, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-    with (
-        LocalCluster(n_workers=2, worker_dashboard_address="127.0.0.1:0", **local) as cluster,
-        Client(cluster) as client,
-    ):
-        assert bits(bd.DaskPool(client)) == expected
+    assert bits(bd.DaskPool(client)) == expected
 
 
 @pytest.mark.parametrize("settings", [{}, {"alpha": 0.01, "l1_ratio": 1.0}, {"standardize": True}], ids=str)

@@ -8,18 +8,6 @@ import blockdot as bd
 
 
 @pytest.fixture(scope="module")
-def client():
-    from distributed import Client, LocalCluster
-
-    local = {"processes": True, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-    with (
-        LocalCluster(n_workers=2, worker_dashboard_address="127.0.0.1:0", **local) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory):
     rng = np.random.default_rng(0)
     X = sp.random_array((900, 60), density=0.1, rng=rng, format="csr")

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from distributed import Client, LocalCluster
 from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 
 import blockdot as bd
@@ -135,20 +134,15 @@ def test_a_path_has_the_same_bits_on_any_number_of_threads(threads):
 
 
 @pytest.mark.timeout(240)
-def test_a_path_of_several_classes_has_the_same_bits_on_a_cluster(tmp_path):
+def test_a_path_of_several_classes_has_the_same_bits_on_a_cluster(tmp_path, client):
     X, y, s = classes()
     data = bd.Dataset.from_arrays(X, y, s, groups=np.arange(300) // 3, block_rows=40).save(tmp_path / "s")
     options = {"alphas": [0.1], "l1_ratio": 0.5, "standardize": True, "tol": 1e-2}
-    local = {"processes": True, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-    with (
-        LocalCluster(n_workers=2, worker_dashboard_address="127.0.0.1:0", **local) as cluster,
-        Client(cluster) as client,
-    ):
-        for cv in (3, bd.TimeFolds(3)):
-            here = bd.LogisticRegressionCV(cv=cv, **options).fit(data)
-            there = bd.LogisticRegressionCV(cv=cv, client=client, **options).fit(data)
-            assert there.coef_path_.tobytes() == here.coef_path_.tobytes()
-            assert there.loss_path_.tobytes() == here.loss_path_.tobytes()
+    for cv in (3, bd.TimeFolds(3)):
+        here = bd.LogisticRegressionCV(cv=cv, **options).fit(data)
+        there = bd.LogisticRegressionCV(cv=cv, client=client, **options).fit(data)
+        assert there.coef_path_.tobytes() == here.coef_path_.tobytes()
+        assert there.loss_path_.tobytes() == here.loss_path_.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from distributed import Client, LocalCluster
 
 import blockdot as bd
 from blockdot.blocks.batches import Dealing
@@ -200,16 +199,11 @@ def test_a_network_learns_by_the_same_steps(mode):
 
 
 @pytest.mark.timeout(240)
-def test_the_same_bits_on_worker_processes(tmp_path):
+def test_the_same_bits_on_worker_processes(tmp_path, client):
     _, ds = data(3)
     stored, (loss, outputs) = ds.save(tmp_path / "rows.blocks"), LOSSES["softmax"]
-    local = {"threads_per_worker": 1, "processes": True, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     here = {mode: go(ds, RULES["ftrl"], loss, outputs, mode=mode, epochs=1) for mode in stochastic.MODES}
-    with (
-        LocalCluster(n_workers=2, worker_dashboard_address="127.0.0.1:0", **local) as cluster,
-        Client(cluster) as client,
-        bd.DaskPool(client) as pool,
-    ):
+    with bd.DaskPool(client) as pool:
         for mode, (expected, scores) in here.items():
             point, found = go(stored, RULES["ftrl"], loss, outputs, mode=mode, epochs=1, pool=pool)
             assert point.w.tobytes() == expected.w.tobytes(), mode

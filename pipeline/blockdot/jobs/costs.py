@@ -284,7 +284,7 @@ class Costs:
         return self.shape.largest + 16 * self.shape.columns // max(self.shape.n_blocks, 1)
 
     @property
-    def _is_sample(self) -> bool:
+    def _takes_all_rows(self) -> bool:
         """Whether the rows are no more than a sample for the matrix would be, and are taken where they are."""
         return bool(self.need.side) and self.shape.rows <= _ROWS_A_FEATURE * self.need.side
 
@@ -299,7 +299,7 @@ class Costs:
         one = self.sum_bytes(per_call)
         local = 3 * 8 * int(mean_columns) * layout.width
         sums = crew.threads * int(levels * one + local)
-        if self.need.travels or self._is_sample:
+        if self.need.travels or self._takes_all_rows:
             sums += crew.threads * levels * self.need.matrix(shape.features)
         vectors = 0 if crew.is_one_process else KEPT * self.vector
         return {
@@ -312,7 +312,7 @@ class Costs:
         shape, need = self.shape, self.need
         matrix = _MATRICES * need.matrix(shape.features)
         sampled = 0
-        if need.side and not need.travels and not self._is_sample:
+        if need.side and not need.travels and not self._takes_all_rows:
             sampled = _SAMPLED_COPIES * 12 * int(_ROWS_A_FEATURE * need.side * shape.nnz / max(shape.rows, 1))
         held = shape.n_blocks.bit_length() + 2
         waiting = sum(len(parts) for parts in self.subtrees[: 2 * self.crew.threads])

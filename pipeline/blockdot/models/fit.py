@@ -79,7 +79,7 @@ def fit(
         return fit_online(data, recipe, pool, start=start, journal=journal, callbacks=callbacks)[:2]
     journal = journal or Journal()
     journal.begin(data, recipe=recipe, start=start and (start.ids, start.coef, start.tail))
-    with settled(data, recipe, pool) as (blocks, case), seen(blocks, data, case.recipe) as (view, merging):
+    with settled(data, recipe, pool) as (blocks, case), merged_view(blocks, data, case.recipe) as (view, merging):
         problem = _Problem.of(data, case.recipe, make_loss(case.recipe.loss, case.recipe.options), view, merging)
         w0, grad_scale = problem.start(case.found, start, journal)
         objective = problem.objective
@@ -93,7 +93,7 @@ def fit(
             grad_scale=grad_scale,
             is_cold=start is None,
             journal=journal,
-            callbacks=[problem.told(callback) for callback in callbacks],
+            callbacks=problem.told(callbacks),
         )
     grad = merging.outward(result.state.grad, objective.layout)
     result = replace(result, w=merging.outward(result.w, objective.layout))
@@ -124,7 +124,7 @@ def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks,
 
 
 @contextmanager
-def seen(blocks: Blocks, data: Dataset, recipe: Recipe) -> Iterator[tuple[Blocks, Merging]]:
+def merged_view(blocks: Blocks, data: Dataset, recipe: Recipe) -> Iterator[tuple[Blocks, Merging]]:
     """The blocks as they are, or with the features of one row merged, for many outputs and few entries."""
     if not merges(data, recipe):
         yield blocks, Unmerged()
@@ -202,16 +202,18 @@ class _Problem:
         logger.info("solver %s: %s", solver.name, reason)
         return cls(data, recipe, objective, solver, merging)
 
-    def told(self, callback: Callback) -> Callback:
-        """The callback, which hears of the parameters of the data set."""
-        if isinstance(self.merging, Unmerged):
-            return callback
+    def told(self, callbacks: Sequence[Callback]) -> Sequence[Callback]:
+        """The callbacks, which hear of the parameters of the data set; what else is in a state is the solver's."""
+        if isinstance(self.merging, Unmerged) or not callbacks:
+            return callbacks
         layout, outward = self.objective.layout, self.merging.outward
 
-        def of_the_data(state: Any) -> bool | None:
-            return callback(state._replace(w=outward(state.w, layout), grad=outward(state.grad, layout)))
+        def of_the_data(state: Any) -> bool:
+            ours = state._replace(w=outward(state.w, layout), grad=outward(state.grad, layout))
+            answers = [callback(ours) for callback in callbacks]  # each of them is called
+            return any(answers)
 
-        return of_the_data
+        return [of_the_data]
 
     def penalty_at(self, alpha: float) -> Penalty:
         """The penalty with another α."""
@@ -355,9 +357,8 @@ class Settled:
         if self.recipe.loss == "softmax" and len(tail):
             own = tail[-(outputs or 1) :]
             tail = np.concatenate([tail[: len(tail) - len(own)], own - np.mean(own)])  # no probability changes
-        ordered = np.take(
-            rows, np.argsort(self.data.table.ids), axis=0, out=empty(rows.shape), mode="clip"
-        )  # unbuffered
+        order = np.argsort(self.data.table.ids)
+        ordered = np.take(rows, order, axis=0, out=empty(rows.shape), mode="clip")  # no copy between
         return ordered.reshape(len(rows), *predictor.row_shape), tail
 
     def record(self, solver: str, result: Result[Any], bound: float | None) -> Fit:

@@ -79,13 +79,13 @@ def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         lock_path = path.with_name(f".{path.name}.lock")
         with locked(lock_path, f"{path} is being written by another process; wait for it, or choose another place"):
             _refuse_existing(path, overwrite)  # another process may have finished it before we got the lock
-            _remove(aside)  # left by a process that was killed: its lock is gone
+            _discard(aside)  # left by a process that was killed: its lock is gone
             aside.mkdir()
             try:
                 yield aside
                 _swap(aside, path)
             finally:
-                _remove(aside)
+                _discard(aside)
                 lock_path.unlink(missing_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
@@ -93,19 +93,12 @@ def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """A new directory among the temporary files, removed when the block ends.
-
-    It is renamed before: a call on a cluster that still runs then, because another one failed or it was made again,
-    finds no directory to write to. Otherwise what it writes while the files are removed would stay.
-    """
+    """A new directory among the temporary files, removed when the block ends."""
     path = Path(tempfile.mkdtemp(prefix="blockdot-"))
     try:
         yield path
     finally:
-        gone = path.with_name(f"{path.name}.partial")
-        with suppress(OSError):
-            path = path.rename(gone)
-        shutil.rmtree(path, ignore_errors=True)
+        _discard(path)
 
 
 @contextmanager
@@ -193,13 +186,32 @@ def _swap(aside: Path, path: Path) -> None:
         else:
             _sync(file)
     _sync(aside)
-    old = path.with_name(f".{path.name}.old.partial")
+    old = _gone(path)
     _remove(old)
     if path.exists():
         path.rename(old)  # a directory that is not empty cannot be renamed over
     aside.rename(path)
     _sync(path.parent)
     _remove(old)
+
+
+def _discard(path: Path) -> None:
+    """Remove a directory, if it is there, into which calls may still write: another failed, or they were made again.
+
+    It is renamed before, so that they find no place to write to: what they wrote while the files are removed would
+    stay, or the removal fail and hide why they are removed. One that cannot be removed is left to the next writer.
+    """
+    gone = _gone(path)
+    with suppress(OSError):
+        _remove(gone)
+        path.rename(gone)
+    for _ in range(2):  # one that had found its place before we renamed it may still make its file: nothing after it
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _gone(path: Path) -> Path:
+    """The name under which the directory ``path`` is removed."""
+    return path.with_name(f".{path.name.strip('.')}.old.partial")
 
 
 def _sync(path: Path) -> None:

@@ -136,7 +136,8 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
         atomic.sweep(tmp_path / "none")
 
 
-def test_a_temporary_directory_goes_although_a_call_still_writes_into_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("directory", ["temporary", "new"])
+def test_a_directory_that_is_given_up_goes_although_a_call_still_writes_into_it(directory, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     over = threading.Event()
 
@@ -149,14 +150,24 @@ def test_a_temporary_directory_goes_although_a_call_still_writes_into_it(tmp_pat
             i += 1
         return i
 
+    def given_up():
+        made = atomic.temporary_directory() if directory == "temporary" else atomic.new_directory(tmp_path / "store")
+        with made as folder:
+            writing = executor.submit(write, folder)
+            while len(names(folder)) < 100:
+                pass
+            left.append(writing)
+            raise StoreError("the disk is full")
+
+    left = []
     with ThreadPoolExecutor(1) as executor:
         for _ in range(5):
-            with atomic.temporary_directory() as folder:
-                writing = executor.submit(write, folder)
-                while len(names(folder)) < 100:
-                    pass
-            assert names(tmp_path) == []
-            over.set()
-            assert writing.result(60) > 100
+            try:
+                with pytest.raises(StoreError, match="the disk is full"):
+                    given_up()
+                assert names(tmp_path) == []
+            finally:
+                over.set()
+            assert left.pop().result(60) > 100
             over.clear()
     assert names(tmp_path) == []

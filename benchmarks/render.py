@@ -278,9 +278,9 @@ def _memory(section: dict[str, Any]) -> str:
     ]
     if section.get("policies"):
         parts += [
-            "Poisson regression on insurance policies, ours from a memory-mapped store, without a memory_limit and with "
-            "what glum needs for a tenth of the rows; glum's in memory on tabmat's categorical matrices. Each in a process "
-            "of its own (MiB):",
+            "Poisson regression on insurance policies, ours from a memory-mapped store, without a memory_limit and "
+            "within what glum needs for a tenth of the rows; glum's in memory on tabmat's categorical matrices. Each "
+            "in a process of its own (MiB):",
             _table(
                 ("system", "rows", "memory_limit", "input on disk", *list(names.values())[2:], "gap to the others"),
                 _policies(section),

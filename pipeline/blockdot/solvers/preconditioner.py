@@ -50,7 +50,8 @@ class Curved(Protocol):
 class Preconditioner(NamedTuple):
     """M, as it was made at one point."""
 
-    diagonal: Vector
+    inverse_diagonal: Vector
+    """1/D: there is a product by it in each step of a solve, and a division takes twice as long."""
     places: Places = np.zeros((0, 0), np.int64)
     """Where the head of each output lies; none where M is the diagonal."""
     factor: SquareMatrix = np.zeros((0, 0))
@@ -61,7 +62,7 @@ class Preconditioner(NamedTuple):
     @classmethod
     def at(cls, objective: Curved, w: Vector) -> Preconditioner:
         """The diagonal at w: one pass."""
-        return cls(positive(objective.hess_diag(w)))
+        return cls(np.reciprocal(positive(objective.hess_diag(w))))
 
     @classmethod
     def with_head(cls, objective: Curved, w: Vector, value: float, m: int) -> Preconditioner:
@@ -77,13 +78,13 @@ class Preconditioner(NamedTuple):
 
     def inverse(self) -> Apply:
         """M⁻¹: D^−½ C⁻¹ D^−½ on the head of each output, 1/D elsewhere."""
-        diagonal, places, factor = self.diagonal, self.places, Cholesky(self.factor)
-        root = np.sqrt(diagonal[places])
+        inverse, places, factor = self.inverse_diagonal, self.places, Cholesky(self.factor)
+        root = np.sqrt(inverse[places])
 
         def apply(r: Vector) -> Vector:
-            q: Vector = np.divide(r, diagonal, out=empty(r.shape))
+            q: Vector = np.multiply(r, inverse, out=empty(r.shape))
             if places.size:
-                q[places] = factor.solve((r[places] / root).T).T / root
+                q[places] = factor.solve((r[places] * root).T).T * root
             return q
 
         return apply

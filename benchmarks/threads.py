@@ -1,7 +1,7 @@
 """Where a second thread's time goes: ``python -m benchmarks.threads [CASE]`` prints one table.
 
     kernels     X v and Xᵀ u of every tile, and nothing else, on lists of tiles that are dealt out beforehand
-    loss        value and gradient of the loss in NumPy, tile by tile
+    loss        value and gradient of the case's loss (logistic or softmax), tile by tile
     pass        blocks.sum: the same kernels, with the vectors gathered, the sums folded, and the driver's share
 
 The kernels release the GIL for a tile at a time, NumPy for a fraction of that, and each time a thread takes it again it
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import blockdot as bd
-from benchmarks.cases import load
+from benchmarks.cases import Case, load
 
 REPEATS = 31
 
@@ -45,27 +45,41 @@ def kernels(item: Any) -> None:
 
 
 def loss(item: Any) -> None:
-    """The logistic loss of a block's tiles."""
-    tiles, v, _ = item
+    """The loss of a block's tiles."""
+    of, tiles, z = item
     for tile in tiles:
-        bd.Logistic().value_and_grad(tile.y, v[: tile.n_rows], 1.0)
+        of.value_and_grad(tile.y, z[: tile.n_rows], 1.0)
+
+
+def _loss(case: Case) -> tuple[Any, int | None]:
+    """The loss of a case as blockdot has it, and its outputs."""
+    if case.one.loss.name == "logistic":
+        return bd.Logistic(), None
+    outputs = int(np.max(case.y)) + 1
+    return bd.Softmax(outputs), outputs
 
 
 def rows(case: str) -> Iterator[tuple[str, list[float]]]:
     """What was timed, and its milliseconds on one and on two threads."""
     data = load(case)
+    of, outputs = _loss(data)
     dataset = bd.Dataset.from_arrays(data.X, data.y)
-    rng = np.random.default_rng(0)
+    rng, width = np.random.default_rng(0), () if outputs is None else (outputs,)
     with dataset.on(bd.ThreadPool(1)) as blocks:
         found = blocks.take(range(blocks.n_blocks))
-    items = [(list(b.tiles()), rng.normal(size=max(len(b.columns), b.n_rows)), np.zeros(len(b.columns))) for b in found]
-    columns = [(tiles, v[: len(g)].copy(), g) for tiles, v, g in items]
+    tiles = [list(block.tiles()) for block in found]
+    columns = [
+        (some, rng.normal(size=(len(block.columns), *width)), np.zeros((len(block.columns), *width)))
+        for some, block in zip(tiles, found, strict=True)
+    ]
+    z = rng.normal(size=(max(tile.n_rows for some in tiles for tile in some), *width))
+    items = [(of, some, z) for some in tiles]
     yield "kernels", [milliseconds(kernels, columns, t) for t in (1, 2)]
     yield "loss", [milliseconds(loss, items, t) for t in (1, 2)]
     passes: dict[str, list[float]] = {"pass: Hessian product": [], "pass: value and gradient": []}
     for threads in (1, 2):
         with dataset.on(bd.ThreadPool(threads)) as blocks:
-            F = bd.Objective(bd.Logistic(), bd.Linear(), bd.L2(data.one.alpha), blocks)
+            F = bd.Objective(of, bd.Linear(outputs=outputs), bd.L2(data.one.alpha), blocks)
             w, vs = 0.01 * rng.normal(size=F.size), cycle(rng.normal(size=(4, F.size)))
             passes["pass: Hessian product"].append(_median(lambda F=F, w=w, vs=vs: F.hess_vec(w, next(vs))))
             passes["pass: value and gradient"].append(_median(lambda F=F, w=w: F.value_and_grad(w)))

@@ -130,8 +130,8 @@ def _options() -> argparse.Namespace:
     known += f"not by default: {', '.join(LONG)}, {cases.MORE}; render: the page alone"
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"only these cases and parts: {known}")
     parser.add_argument("--systems", nargs="+", help=f"only these systems, or their first words: {', '.join(BY_NAME)}")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of the settings that count (default 3)")
-    parser.add_argument("--limit", type=float, default=100.0, help="seconds that a run may take (default 100)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of the settings that count (default 2)")
+    parser.add_argument("--limit", type=float, default=40.0, help="seconds that a run may take (default 40)")
     parser.add_argument("--afresh", action="store_true", help="do not go on with a call that was interrupted")
     parser.add_argument("--data", type=Path, default=rows.DATA, help="folder of raw data (default ../shared/data)")
     parser.add_argument("--out-dir", type=Path, help="write results.json and benchmarks.md there instead")

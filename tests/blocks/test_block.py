@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockdot.blocks.block import Block
+from blockdot.blocks.layout import FeatureSum, Layout
 from blockdot.blocks.numbering import _distinct
 from blockdot.errors import DataError
 
@@ -159,3 +160,33 @@ def test_ids_are_told_apart_as_sorting_does(ids):
     array = np.array(ids, np.int64)
     for found, expected in zip(_distinct(array), np.unique(array, return_inverse=True), strict=True):
         assert np.array_equal(found, expected)
+
+
+def test_a_block_in_the_order_of_the_data_set_takes_vectors_as_they_are():
+    X = np.array([[1.0, 2.0, 3.0], [0.0, 2.0, 3.0], [0.0, 0.0, 3.0]])
+    ends, ids = np.array([0, 3, 5, 6]), np.array([0, 1, 2, 1, 2, 2])
+    block = Block.from_rows(ends, ids, X[X != 0])
+    assert block.columns.tolist() == [2, 1, 0]
+    layout, w = Layout(2, 1), np.arange(7.0)
+    here = block.placed(np.arange(3), 3)
+    assert here.in_order
+    assert layout.gather(w, here) is w
+    read_only = w.copy()
+    read_only.flags.writeable = False
+    assert layout.gather(read_only, here).flags.writeable
+    for places, of in (([2, 1, 0], 3), ([0, 1, 2], 4)):
+        there = here.placed(np.array(places), of)
+        assert not there.in_order
+        own = layout.gather(np.arange(2.0 * of + 1.0), there)
+        assert own.tolist() == [*np.ravel([(2.0 * p, 2.0 * p + 1.0) for p in places]), 2.0 * of]
+    product = np.arange(7.0)
+    assert FeatureSum.of(here, product, layout).dense() is product
+    assert FeatureSum.of(block.placed(np.array([2, 1, 0]), 3), product, layout).dense().tolist() == [
+        4,
+        5,
+        2,
+        3,
+        0,
+        1,
+        6,
+    ]

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 import blockdot as bd
 from blockdot.blocks.dataset import MemorySource
 from blockdot.blocks.table import FeatureTable
+from blockdot.objective import merging
 from blockdot.objective.merging import Merged, Unmerged, are_many, merged
 from blockdot.objective.passes import Raw
 
@@ -120,3 +121,34 @@ def test_counts_that_are_not_those_of_the_blocks_are_refused(wrong):
     blocks = bd.Blocks(MemorySource(items, len(order)), bd.ThreadPool(1))
     with pytest.raises(bd.BlockdotError, match="ingest the data again"), merged(blocks, table):
         pass
+
+
+@pytest.mark.parametrize("in_full", [0, 2])
+def test_a_block_with_most_of_the_features_has_them_all(in_full, monkeypatch):
+    X, y = texts(15, rows=200, common=30, rare=600)
+    if not in_full:
+        X[::3] *= 0.0
+        X[1::3, np.count_nonzero(X, axis=0) > 50] = 0.0
+    found = []
+    monkeypatch.setattr(merging, "_IN_FULL", 10.0)
+    for most in (0.0, 0.4, 2.0):
+        monkeypatch.setattr(merging, "_MOST", most)
+        for data, how, _, G in objectives(X, y, block_rows=100):
+            assert isinstance(how, Merged)
+            assert any(data.source.block(i).X.n_dense for i in range(2)) == bool(in_full)
+            blocks = [G.blocks.source.block(i) for i in range(2)]
+            assert [block.in_order for block in blocks] == [most < 1.0] * 2
+            assert all(block.X.n_dense == 0 or most > 1.0 for block in blocks)
+            rng = np.random.default_rng(16)
+            theta, v = rng.normal(size=(2, G.size))
+            found.append(np.concatenate([[G.value(theta)], G.value_and_grad(theta)[1], G.hess_vec(theta, v)]))
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_a_block_with_much_in_full_is_left_as_it_is():
+    X, y = texts(17, rows=200, common=30, rare=600)
+    X[:, :9] = 0.5
+    for _, _, _, G in objectives(X, y, block_rows=100):
+        blocks = [G.blocks.source.block(i) for i in range(2)]
+        assert all(block.X.n_dense and not block.in_order for block in blocks)

@@ -47,6 +47,8 @@ class Block:
     """What sorts ``positions``; found once, because every pass sends its sums in ascending positions."""
     n_features: int = 0
     """k, how many features occur in the data set that the positions belong to."""
+    in_order: bool = False
+    """Whether its columns are all the features of the data set, in their order: vectors over them are the block's."""
     memo: Memo | None = None
     """What this process remembers of the block in the fit at hand."""
     copied: int = 0
@@ -91,7 +93,7 @@ class Block:
             width = 1 << width.bit_length()  # so that many blocks have the same
             plain = stored is None or bool(np.all(stored == 1))
             parts = indptr.astype(np.int32), ids.astype(np.uint32), None if plain else stored
-            return cls(Matrix(*parts, width), _range(width), None, y, sample_weight, offset, row_id, group)
+            return cls(Matrix(*parts, width), numbers(width), None, y, sample_weight, offset, row_id, group)
         packed = pack(indptr, np.asarray(ids, np.int64), stored)
         matrix = Matrix(packed.indptr, packed.indices, packed.values, len(packed.columns), packed.dense)
         return cls(matrix, packed.columns, None, y, sample_weight, offset, row_id, group)
@@ -119,11 +121,13 @@ class Block:
 
     def placed(self, positions: NDArray[np.int64], n_features: int) -> Block:
         """The block with the places of its columns among the ``n_features`` that occur in a data set."""
+        if len(positions) == n_features and np.array_equal(positions, every := numbers(n_features)):
+            return replace(self, positions=every, order=every, n_features=n_features, in_order=True)
         order = np.argsort(positions)
         again = np.flatnonzero(np.diff(positions[order]) == 0)
         if again.size:
             raise DataError(f"two columns of a block are the feature {self.columns[order[again[0]]]}; needed one")
-        return replace(self, positions=positions, order=order, n_features=n_features)
+        return replace(self, positions=positions, order=order, n_features=n_features, in_order=False)
 
     def tiles(self, rows: int = TILE_ROWS) -> Iterator[Block]:
         """The block in ranges of rows small enough for the cache: views, in order, without what names its rows."""
@@ -142,10 +146,11 @@ class Block:
 
 
 @lru_cache(maxsize=4)
-def _range(width: int) -> NDArray[np.int64]:
-    numbers = np.arange(width)
-    numbers.flags.writeable = False
-    return numbers
+def numbers(n: int) -> NDArray[np.int64]:
+    """0 … n−1, one array for all that have need of it."""
+    every = np.arange(n)
+    every.flags.writeable = False
+    return every
 
 
 def _part(array: Floats | None, start: int, stop: int) -> Floats | None:

@@ -51,10 +51,12 @@ class Layout:
         return w[:stop].reshape(-1, self.width), w[stop:]
 
     def gather(self, w: Floats, block: Block) -> Floats:
-        """The block's own parameters, in the same layout over the block's columns."""
+        """The block's own parameters, in the same layout over the block's columns; not to be written to."""
         rows, tail = self.split(w)
         if len(rows) < block.n_features:
             raise IndexError(f"the vector has {len(rows)} features, the places of the block go to {block.n_features}")
+        if block.in_order and len(rows) == block.n_features and w.flags.c_contiguous and w.flags.writeable:
+            return w  # what may not be written to (another process's) is another type to compiled loops
         own = empty(len(block.places) * self.width + self.tail, w.dtype)
         own_rows, own_tail = self.split(own)
         # one copy and no buffer: several times as fast as rows[places]; the places were found in the table, and the
@@ -74,8 +76,9 @@ class FeatureSum:
 
     ``flat`` holds the rows and the tail, as a parameter vector does. ``positions`` are places among the ``n_features``
     of the data set; ``rows[i]`` belongs to ``positions[i]``. Where at least a quarter of the features occurred, what is
-    added up has a row for every feature, and ``positions`` is None; a block's own part is in the order of its columns
-    until then. Otherwise positions ascend. Which of the two depends on the blocks summed over alone.
+    added up has a row for every feature, and ``positions`` is None; the part of a block that has not all of them is in
+    the order of its columns until then. Otherwise positions ascend. Which of the two depends on the blocks summed over
+    alone.
     """
 
     positions: NDArray[np.int64] | None
@@ -87,9 +90,9 @@ class FeatureSum:
     @classmethod
     def of(cls, block: Block, local: Floats, layout: Layout) -> FeatureSum:
         """What one block contributes: ``local`` is flat, in ``layout`` over the block's columns, and not used again."""
-        positions = block.places
+        positions = None if block.in_order else block.places
         own = cls(positions, local, layout.width, layout.tail, block.n_features)
-        if not own._is_few:
+        if positions is None or not own._is_few:
             return own
         order = np.argsort(positions) if block.order is None else block.order
         return cls.made(positions[order], own.rows[order], own.tail, block.n_features)

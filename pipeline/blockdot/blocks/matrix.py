@@ -133,6 +133,13 @@ class Matrix:
             None if self.dense is None else np.square(self.dense, dtype=np.float64),
         )
 
+    def sparse(self) -> Matrix:
+        """The same with no column in full; a copy where there are some."""
+        if self.dense is None:
+            return self
+        rows = self.to_scipy()
+        return Matrix(rows.indptr.astype(np.int32), rows.indices.astype(np.uint32), rows.data, self.n_columns)
+
     def to_scipy(self) -> sp.csr_array:
         """A scipy matrix in the block's own columns: a copy, its values float64 where none are stored."""
         start, stop = int(self.indptr[0]), int(self.indptr[-1])

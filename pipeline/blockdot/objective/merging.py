@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from blockdot.blocks.block import Block
+from blockdot.blocks.block import Block, numbers
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.matrix import Floats, Matrix
 from blockdot.blocks.merge_kernel import find_entries, merge_rows
@@ -32,6 +32,12 @@ from blockdot.errors import DataError
 
 _SHARE = 0.25
 """Of all features, how many must go for the copy to be worth it."""
+
+_MOST = 0.4
+"""Of all features, how many must occur in a block for vectors over all of them to be its own: where the rows are wide,
+to pick out its rows and to add them to the others costs more than the rows that it has not (docs/design.md)."""
+_IN_FULL = 0.25
+"""Of the sparse entries of a block, as many at most may be stored in full: as sparse ones they are slower."""
 
 _COUNTS = "the table of features does not count them as the blocks have them: ingest the data again"
 
@@ -166,16 +172,24 @@ class MergedSource(View):
         """Block ``index``, a copy: its values are float64, for sᵢ is a root."""
         block = self.source.block(index)
         X, ones, kept = block.X, _Ones.of(block, self.first), block.places < self.first
-        n_kept, own = int(np.count_nonzero(kept)), np.arange(np.count_nonzero(ones.has))
+        own = self.first + self.starts[index] + np.arange(np.count_nonzero(ones.has))
+        positions = np.concatenate([block.places[kept], own])
+        if self._has_most(X, len(positions)):  # its columns are the features, in the order of the data set
+            X, number, first = X.sparse(), np.where(kept, block.places, -1), self.first + self.starts[index]
+            positions = numbers(self.n_features)
+        else:
+            number, first = np.where(kept, np.cumsum(kept) - 1, -1), len(positions) - len(own)
         size = int(X.indptr[-1]) - int(X.indptr[0]) - len(ones.row) + len(own)
         indptr, indices, values = np.zeros(X.n_rows + 1, np.int32), np.empty(size, np.uint32), np.empty(size)
-        number = np.where(kept, np.cumsum(kept) - 1, -1)
-        merge_rows(X.indptr, X.indices, X.values, number, ones.has, ones.size, n_kept, indptr, indices, values)
-        matrix = Matrix(indptr, indices, values, n_kept + len(own), X.dense)
-        columns = np.concatenate([block.columns[kept], -1 - own])
-        positions = np.concatenate([block.places[kept], self.first + self.starts[index] + own])
-        copied = values.nbytes + indices.nbytes + indptr.nbytes + columns.nbytes + 2 * positions.nbytes
-        return replace(block, X=matrix, columns=columns, copied=copied).placed(positions, self.n_features)
+        merge_rows(X.indptr, X.indices, X.values, number, ones.has, ones.size, first, indptr, indices, values)
+        matrix = Matrix(indptr, indices, values, len(positions), X.dense)
+        copied = values.nbytes + indices.nbytes + indptr.nbytes + 3 * positions.nbytes
+        return replace(block, X=matrix, columns=positions, copied=copied).placed(positions, self.n_features)
+
+    def _has_most(self, X: Matrix, occurring: int) -> bool:
+        """Whether so many of the features occur in a block, and so little of it is stored in full, that it has all."""
+        in_full = X.n_rows * X.n_dense
+        return occurring >= _MOST * self.n_features and in_full <= _IN_FULL * (int(X.indptr[-1]) - int(X.indptr[0]))
 
 
 class _Ones(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from blockdot.objective.elementary import Floats, exp, log1p, total
+from blockdot.objective.elementary_kernel import Floats, exp, log1p, total
 
 _ROWS = 512  # a piece that stays in the first-level cache
 

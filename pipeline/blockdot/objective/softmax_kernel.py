@@ -15,7 +15,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from blockdot.objective.elementary import LN2, Floats, exp, log1p, total
+from blockdot.objective.elementary_kernel import LN2, Floats, exp, log1p, total
 
 _CELLS = 1024  # numbers of a piece, which stays in the first-level cache
 

@@ -49,9 +49,9 @@ def _prepare(case: Case, system: str, setting: str, limit: float) -> Solve:
 def measure(case: Case, system: str, setting: str, limit: float, out: Path) -> None:
     """Convert, solve, and write the seconds of each, the peak memory, w and b to ``out``."""
     if not system.startswith("vw"):  # the others have code to compile and import, or a process to start
-        tightest = setting if system == REFERENCE else BY_NAME[system].ladder[-1]  # it reaches every part of a solver
+        first = setting if system == REFERENCE else BY_NAME[system].warm_up
         signal.setitimer(signal.ITIMER_REAL, limit + WARM_UP)  # some solvers never end on some machines
-        _prepare(case.few(), system, tightest, limit)()
+        _prepare(case.few(), system, first, limit)()
         signal.setitimer(signal.ITIMER_REAL, 0)
     start = time.perf_counter()
     solve = _prepare(case, system, setting, limit)

@@ -26,14 +26,15 @@ SciPy in float64. F* is the smallest F of any run of any system, a tight blockdo
 harness bounds how far the reference is above the minimum (by strong convexity, or for L1 by the dual), and the page
 says how near another system has come to it.
 
-Each run is a process of its own that first fits some 1,000 rows tightly, so that nothing is compiled or imported on the
-clock (Vowpal Wabbit needs no such fit). The clock covers the fit alone; converting the rows to a system's own input is
-timed apart. BLAS has one thread, OpenMP one for each core where a system gains from it. Round 1 climbs each ladder
-until the tightest gap is reached, a setting takes longer than the limit and is ended, or {PATIENCE} settings in a row
-have brought nothing; the later rounds alternate the systems and repeat the settings that their times come from, those
-of at most {ONCE_ABOVE:g} s. Peak memory is that of the whole process, the rows as loaded included. In the tables, > t
-means that no setting that ended got there and that a tighter one was ended by the limit t (how near it had come is not
-known), < a ratio against such a limit, and — that the tightest setting of the ladder did not get there."""
+Each run is a process of its own that first fits some 1,000 rows (tightly, where Numba compiles a solver as it is used),
+so that nothing is compiled or imported on the clock (Vowpal Wabbit needs no such fit). The clock covers the fit alone;
+converting the rows to a system's own input is timed apart. BLAS has one thread, OpenMP one for each core where a system
+gains from it. Round 1 climbs each ladder until the tightest gap is reached, a setting takes longer than the limit and
+is ended, or {PATIENCE} settings in a row have brought nothing; the later rounds alternate the systems and repeat the
+settings that their times come from, those of at most {ONCE_ABOVE:g} s. Peak memory is that of the whole process, the
+rows as loaded included. In the tables, > t means that no setting that ended got there and that a tighter one was ended
+by the limit t (how near it had come is not known), < a ratio against such a limit, and — that the tightest setting of
+the ladder did not get there."""
 
 
 PARTS = ("roofline", "scaling", "memory", "out-of-core", "networks")

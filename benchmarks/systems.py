@@ -53,6 +53,14 @@ class System:
     """A program that must be on PATH."""
     note: str = ""
 
+    @property
+    def warm_up(self) -> str:
+        """The setting for a few rows that leaves nothing to be imported, or compiled by Numba, on the clock.
+
+        A tight fit reaches every part of a solver that is compiled as it is used; one of others could take minutes.
+        """
+        return self.ladder[-1 if self.module in ("blockdot", "skglm") else 0]
+
     def lacks(self, case: Case) -> str | None:
         """Why it takes no part in a case; None if it does."""
         kind, (n, d) = case.problem.kind, case.X.shape

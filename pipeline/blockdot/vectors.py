@@ -3,8 +3,8 @@
     inner(a, b) = Σⱼ aⱼ bⱼ        norm(a) = √inner(a, a)        Cholesky: A = L Lᵀ
 
 BLAS sums in an order that depends on its number of threads, and its threads spin on the cores that the block kernels
-need. So the vectors of a solver are reduced here, by NumPy's own loops, and small matrices are factored here, with BLAS
-held to one thread while it works.
+need. So the vectors of a solver are reduced by a loop of our own, and small matrices are factored here, with BLAS held
+to one thread while it works.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blockdot.vector_kernel import inner as compiled_inner
+
 Vector = NDArray[np.float64]
 SquareMatrix = NDArray[np.float64]
 
 
 def inner(a: Vector, b: Vector) -> float:
     """The inner product of two vectors of the same length."""
-    return float(np.einsum("i,i->", a, b))
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"vectors of one length are needed, not arrays of the shapes {a.shape} and {b.shape}")
+    return float(compiled_inner(np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64)))
 
 
 def norm(a: Vector) -> float:

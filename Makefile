@@ -1,5 +1,5 @@
 # make demo   raw flights to a scored model          make test   the whole proof
-# make lint   style and types                        make bench  speed beside the peers, for about two hours
+# make lint   style and types                        make bench  speed beside the peers, for hours
 # make soak   fits on a cluster that is hurt at random, for MINUTES=10
 # make fuzz   any bytes to every reader, for about half an hour (FUZZ=n: n times the examples of `make test`)
 # Each sets up its environment in this checkout by itself; run any of them twice.

@@ -204,9 +204,9 @@ def _discard(path: Path) -> None:
     gone = _gone(path)
     with suppress(OSError):
         _remove(gone)
-        path.rename(gone)
+        path = path.rename(gone)
     for _ in range(2):  # one that had found its place before we renamed it may still make its file: nothing after it
-        shutil.rmtree(gone, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _gone(path: Path) -> Path:

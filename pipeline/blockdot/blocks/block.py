@@ -121,8 +121,8 @@ class Block:
 
     def placed(self, positions: NDArray[np.int64], n_features: int) -> Block:
         """The block with the places of its columns among the ``n_features`` that occur in a data set."""
-        if len(positions) == n_features and np.array_equal(positions, every := numbers(n_features)):
-            return replace(self, positions=every, order=every, n_features=n_features, in_order=True)
+        if len(positions) == n_features and np.array_equal(positions, np.arange(n_features)):
+            return replace(self, positions=positions, order=positions, n_features=n_features, in_order=True)
         order = np.argsort(positions)
         again = np.flatnonzero(np.diff(positions[order]) == 0)
         if again.size:

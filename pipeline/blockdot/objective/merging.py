@@ -183,8 +183,9 @@ class MergedSource(View):
         indptr, indices, values = np.zeros(X.n_rows + 1, np.int32), np.empty(size, np.uint32), np.empty(size)
         merge_rows(X.indptr, X.indices, X.values, number, ones.has, ones.size, first, indptr, indices, values)
         matrix = Matrix(indptr, indices, values, len(positions), X.dense)
-        copied = values.nbytes + indices.nbytes + indptr.nbytes + 3 * positions.nbytes
-        return replace(block, X=matrix, columns=positions, copied=copied).placed(positions, self.n_features)
+        copied = replace(block, X=matrix, columns=positions).placed(positions, self.n_features)
+        places = 0 if copied.in_order else 2 * positions.nbytes  # and their order; one array for all blocks in order
+        return replace(copied, copied=values.nbytes + indices.nbytes + indptr.nbytes + places)
 
     def _has_most(self, X: Matrix, occurring: int) -> bool:
         """Whether so many of the features occur in a block, and so little of it is stored in full, that it has all."""

@@ -98,7 +98,8 @@ def _race(name: str, options: argparse.Namespace, call: Results, results: Result
     kept = [run for run in kept if goes_on or run["system"] not in again]
     earlier = before.get("earlier", {}) if goes_on else {run["system"]: run["date"] for run in kept}
     spent = before.get("seconds", 0.0) if goes_on else 0.0
-    for section in race.race(case, systems, options.rounds, options.limit, kept):
+    limit = options.limit or cases.LIMITS.get(name, cases.LIMIT)
+    for section in race.race(case, systems, options.rounds, limit, kept):
         yield {**section, "seconds": spent + section["seconds"], "earlier": earlier, "call": call["began"]}
 
 
@@ -128,10 +129,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare blockdot with its peers.")
     known = f"{', '.join(cases.DEFAULT)}; {', '.join(PARTS)}; "
     known += f"not by default: {', '.join(LONG)}, {cases.MORE}; render: the page alone"
+    limits = ", ".join([f"{cases.LIMIT:g}", *(f"{name} {limit:g}" for name, limit in cases.LIMITS.items())])
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"only these cases and parts: {known}")
     parser.add_argument("--systems", nargs="+", help=f"only these systems, or their first words: {', '.join(BY_NAME)}")
     parser.add_argument("--rounds", type=int, default=2, help="runs of the settings that count (default 2)")
-    parser.add_argument("--limit", type=float, default=40.0, help="seconds that a run may take (default 40)")
+    parser.add_argument("--limit", type=float, help=f"seconds that a run may take (default {limits})")
     parser.add_argument("--afresh", action="store_true", help="do not go on with a call that was interrupted")
     parser.add_argument("--data", type=Path, default=rows.DATA, help="folder of raw data (default ../shared/data)")
     parser.add_argument("--out-dir", type=Path, help="write results.json and benchmarks.md there instead")

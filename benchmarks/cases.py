@@ -26,6 +26,8 @@ DEFAULT = (
     "motor-poisson", "motor-tweedie", "policies-163k-poisson", "policies-163k-tweedie",
     "a9a-path", "clicklog-200k-path", "clicklog-200k-l1-path",
 )  # fmt: skip
+LIMIT = 30.0  # seconds that a run may take
+LIMITS = {"clicklog-1m": 120.0, "clicklog-200k-path": 60.0, "clicklog-200k-l1-path": 90.0}  # a target needs more
 MORE = "clicklog-10m, and any clicklog-<n>k, policies-<n>k-poisson, …"
 
 

@@ -27,7 +27,7 @@ from benchmarks.cases import Case
 from benchmarks.one import REFERENCE
 from benchmarks.systems import BY_NAME, System
 
-ONCE_ABOVE = 30.0
+ONCE_ABOVE = 20.0
 AROUND = 900.0  # seconds that loading, warming up and converting may take, on top of the limit
 TIGHT = "1e-11"  # the tolerance of the reference
 PATIENCE = 3  # settings in a row that may bring nothing

@@ -7,8 +7,9 @@ Where that over the time is near the bandwidth, memory binds; where it is far be
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from itertools import cycle
 from typing import Any
@@ -61,44 +62,50 @@ def _arrays(thing: Any) -> list[np.ndarray]:
     return []
 
 
-def measure(case: str, thread_counts: tuple[int, ...] = (1, 2), repeats: int = 20) -> dict[str, Any]:
+def measure(case: str, thread_counts: tuple[int, ...] = (1, 2), repeats: int = 100) -> dict[str, Any]:
     """Bandwidth, Hessian products, and passes for value and gradient, on a click log with and without its values."""
     result: dict[str, Any] = {"case": case, "bandwidth": {str(t): bandwidth(t) for t in thread_counts}, "passes": []}
     rows = load(case)
     ones = sp.csr_matrix((np.ones_like(rows.X.data), rows.X.indices, rows.X.indptr), shape=rows.X.shape)
     for values, X in (("float32", rows.X), ("absent", ones)):
         dataset = bd.Dataset.from_arrays(X, rows.y)
-        for threads in thread_counts:
-            for row in _passes(dataset, rows.one.alpha, threads, repeats):
-                result["passes"].append({"values": values, "threads": threads, **row})
-                print(f"roofline {values} {threads} threads: {row}", flush=True)
+        for row in _passes(dataset, rows.one.alpha, thread_counts, repeats):
+            result["passes"].append({"values": values, **row})
+            print(f"roofline {result['passes'][-1]}", flush=True)
     return result
 
 
-def _passes(dataset: bd.Dataset, alpha: float, threads: int, repeats: int) -> list[dict[str, Any]]:
+def _passes(dataset: bd.Dataset, alpha: float, counts: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
+    """A row for each number of threads and each pass."""
     rng = np.random.default_rng(0)
-    with dataset.on(bd.ThreadPool(threads)) as blocks:
-        size = sum(matrix_bytes(block) for block in blocks.take(range(blocks.n_blocks)))
-        objective = bd.Objective(bd.Logistic(), bd.Linear(), bd.L2(alpha), blocks)
-        w = 0.01 * rng.normal(size=objective.size)
-        directions = cycle(rng.normal(size=(4, objective.size)))
+    with ExitStack() as stack:
+        views = [stack.enter_context(dataset.on(bd.ThreadPool(count))) for count in counts]
+        size = 2 * sum(matrix_bytes(block) for block in views[0].take(range(views[0].n_blocks)))
+        objectives = [bd.Objective(bd.Logistic(), bd.Linear(), bd.L2(alpha), blocks) for blocks in views]
+        w = 0.01 * rng.normal(size=objectives[0].size)
+        directions = cycle(rng.normal(size=(4, len(w))))
         timed = {
-            "hessian product": typical(lambda: objective.hess_vec(w, next(directions)), repeats),
-            "value and gradient": typical(lambda: objective.value_and_grad(w), repeats),
+            "hessian product": in_turns([lambda F=F: F.hess_vec(w, next(directions)) for F in objectives], repeats),
+            "value and gradient": in_turns([lambda F=F: F.value_and_grad(w) for F in objectives], repeats),
         }
-    size, nnz = 2 * size, dataset.nnz
-    return [
-        {"pass": name, "seconds": seconds, "bytes": size, "nnz": nnz, "nnz_per_ns": nnz / seconds / 1e9}
-        for name, seconds in timed.items()
-    ]
+    nnz = dataset.nnz
+    for i, count in enumerate(counts):
+        for name, seconds in timed.items():
+            rate = {"seconds": seconds[i], "bytes": size, "nnz": nnz, "nnz_per_ns": nnz / seconds[i] / 1e9}
+            yield {"threads": count, "pass": name, **rate}
 
 
 def typical(call: Callable[[], object], repeats: int) -> float:
     """The median seconds of a call, after one that warms the caches."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+    return in_turns([call], repeats)[0]
+
+
+def in_turns(calls: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """The same of several calls that alternate: what a neighbour of this machine takes, it takes from each of them."""
+    times = np.empty((1 + repeats, len(calls)))
+    for row in times:
+        for i, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            row[i] = time.perf_counter() - start
+    return [float(seconds) for seconds in np.median(times[1:], axis=0)]

@@ -21,6 +21,7 @@ import numpy as np
 
 import blockdot as bd
 from benchmarks.cases import Case, load
+from benchmarks.roofline import in_turns
 
 REPEATS = 31
 
@@ -76,24 +77,14 @@ def rows(case: str) -> Iterator[tuple[str, list[float]]]:
     items = [(of, some, z) for some in tiles]
     yield "kernels", [milliseconds(kernels, columns, t) for t in (1, 2)]
     yield "loss", [milliseconds(loss, items, t) for t in (1, 2)]
-    passes: dict[str, list[float]] = {"pass: Hessian product": [], "pass: value and gradient": []}
-    for threads in (1, 2):
-        with dataset.on(bd.ThreadPool(threads)) as blocks:
-            F = bd.Objective(of, bd.Linear(outputs=outputs), bd.L2(data.one.alpha), blocks)
-            w, vs = 0.01 * rng.normal(size=F.size), cycle(rng.normal(size=(4, F.size)))
-            passes["pass: Hessian product"].append(_median(lambda F=F, w=w, vs=vs: F.hess_vec(w, next(vs))))
-            passes["pass: value and gradient"].append(_median(lambda F=F, w=w: F.value_and_grad(w)))
-    yield from passes.items()
-
-
-def _median(call: Callable[[], object]) -> float:
-    call()
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1e3 * float(np.median(times))
+    predictor, penalty = bd.Linear(outputs=outputs), bd.L2(data.one.alpha)
+    with dataset.on(bd.ThreadPool(1)) as one, dataset.on(bd.ThreadPool(2)) as two:
+        both = [bd.Objective(of, predictor, penalty, blocks) for blocks in (one, two)]
+        w, vs = 0.01 * rng.normal(size=both[0].size), cycle(rng.normal(size=(4, both[0].size)))
+        products = in_turns([lambda F=F: F.hess_vec(w, next(vs)) for F in both], REPEATS)
+        gradients = in_turns([lambda F=F: F.value_and_grad(w) for F in both], REPEATS)
+    yield "pass: Hessian product", [1e3 * seconds for seconds in products]
+    yield "pass: value and gradient", [1e3 * seconds for seconds in gradients]
 
 
 if __name__ == "__main__":

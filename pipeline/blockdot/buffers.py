@@ -9,6 +9,7 @@ nobody refers to any more, nor to a view of it, has given its memory back.
 from __future__ import annotations
 
 import math
+import mmap as system
 from collections import deque
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any
@@ -20,6 +21,8 @@ Shape = int | tuple[int, ...]
 
 # Bytes from which on memory is kept: what is smaller, the allocator itself keeps at hand.
 _LEAST = 1 << 18
+# All pages at once, where the system can: one by one, as they are written to, they take longer.
+_AT_ONCE: int = getattr(system, "MAP_POPULATE", 0)
 
 _spare: dict[int, deque[mmap]] = {}
 """Memory that waits for its next use, by its size; a deque is used by several threads without a lock."""
@@ -37,7 +40,7 @@ def empty(shape: Shape, dtype: DTypeLike = np.float64) -> NDArray[Any]:
     try:
         memory = _spare[room].pop()
     except (KeyError, IndexError):
-        memory = _mapped(room)
+        memory = _mapped(room, _AT_ONCE)
     return np.asarray(_Loan(memory, shape if isinstance(shape, tuple) else (shape,), kind.str))
 
 
@@ -64,9 +67,9 @@ def forget() -> None:
     _spare.clear()
 
 
-def _mapped(n_bytes: int) -> mmap:
+def _mapped(n_bytes: int, how: int = 0) -> mmap:
     try:
-        return mmap(-1, n_bytes, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        return mmap(-1, n_bytes, flags=MAP_PRIVATE | MAP_ANONYMOUS | how)
     except OSError as error:
         raise MemoryError(f"there is no room for an array of {n_bytes:,} bytes: {error.strerror}") from error
 

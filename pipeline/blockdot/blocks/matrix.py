@@ -10,6 +10,7 @@ an absent entry, so a w or u that is not finite there makes a NaN, where a spars
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -144,8 +145,22 @@ class Matrix:
         """A scipy matrix in the block's own columns: a copy, its values float64 where none are stored."""
         start, stop = int(self.indptr[0]), int(self.indptr[-1])
         values = np.ones(stop - start) if self.values is None else self.values[start:stop].copy()
-        parts = (values, self.indices[start:stop].astype(np.int64), self.indptr - start)
-        sparse = sp.csr_array(parts, shape=(self.n_rows, self.n_columns))
-        if self.dense is None:
-            return sparse
-        return sp.csr_array(sp.hstack([sp.csr_array(self.dense), sparse[:, self.n_dense :]]))
+        indices, ends = self.indices[start:stop].astype(np.int64), self.indptr.astype(np.int64) - start
+        if self.dense is not None:
+            row, column = np.nonzero(self.dense)
+            before = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=self.n_rows))])
+            to_dense = np.arange(len(row)) + ends[row]  # the full columns come first in each row
+            to_sparse = np.arange(len(values)) + np.repeat(before[1:], np.diff(ends))
+            values = _dealt((self.dense[row, column], values), (to_dense, to_sparse))
+            indices, ends = _dealt((column, indices), (to_dense, to_sparse)), ends + before
+        return sp.csr_array((values, indices, ends), shape=(self.n_rows, self.n_columns))
+
+
+def _dealt(
+    parts: tuple[NDArray[Any], NDArray[Any]], places: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> NDArray[Any]:
+    """One array of both parts, each at its places."""
+    out = np.empty(sum(len(part) for part in parts), np.result_type(*parts))
+    for part, place in zip(parts, places, strict=True):
+        out[place] = part
+    return out

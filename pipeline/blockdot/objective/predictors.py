@@ -119,7 +119,8 @@ class LinearMap:
         rows, tail = self.predictor.split(v)
         z = empty(self.predictor.z_shape(self.X.n_rows))
         z[:] = tail
-        self.X.add_dot(rows, z)
+        if _is_not_zero(rows):
+            self.X.add_dot(rows, z)
         return z
 
     def vjp(self, u: Vector, out: Vector) -> None:
@@ -216,6 +217,11 @@ class Linear:
                 X.add_tdot(c, border)
                 matrix[-1, place[place >= 0]] += border[place >= 0]
                 matrix[-1, -1] += np.sum(c)
+
+
+def _is_not_zero(rows: Vector) -> bool:
+    """Whether there is anything to multiply by: at 0, where most fits start, there is not. Seen by the first number."""
+    return bool(rows.size) and (rows.item(0) != 0.0 or bool(rows.any()))
 
 
 def _add_sum(u: Vector, tail: Vector | float) -> None:

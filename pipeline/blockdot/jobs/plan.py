@@ -208,7 +208,7 @@ def measured(objective: Objective, data: Dataset, layout_width: int) -> Rates:
 
 def _product(objective: Objective) -> tuple[Pass[passes.Partial], tuple[Vector, ...]]:
     """A product of the Hessian with a vector and what it is given, or where the loss has none, a gradient."""
-    w, v = np.zeros(objective.size), np.full(objective.size, 1e-3)
+    w, v = np.full((2, objective.size), 1e-3)  # not at 0, where there is no product to time
     if callable(getattr(objective.loss, "hess_dot", None)):
         return passes.HessVec(objective.loss, objective.predictor, b"plan"), (w, v)
     return passes.ValueAndGrad(objective.loss, objective.predictor, b"plan"), (w,)

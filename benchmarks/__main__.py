@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cases, machine, memory, networks, outofcore, race, render, roofline, rows, scaling
+from benchmarks import cases, machine, memory, networks, outofcore, race, render, roofline, rows, scaling, targets
 from benchmarks.systems import BY_NAME, chosen
 
 ROOT = Path(__file__).parents[1]
@@ -98,8 +98,9 @@ def _race(name: str, options: argparse.Namespace, call: Results, results: Result
     kept = [run for run in kept if goes_on or run["system"] not in again]
     earlier = before.get("earlier", {}) if goes_on else {run["system"]: run["date"] for run in kept}
     spent = before.get("seconds", 0.0) if goes_on else 0.0
-    limit = options.limit or cases.LIMITS.get(name, cases.LIMIT)
-    for section in race.race(case, systems, options.rounds, limit, kept):
+    names = [race.REFERENCE, *(system.name for system in systems)]
+    limits = {system: options.limit or targets.limit(name, system) for system in names}
+    for section in race.race(case, systems, options.rounds, limits, kept):
         yield {**section, "seconds": spent + section["seconds"], "earlier": earlier, "call": call["began"]}
 
 
@@ -133,7 +134,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"only these cases and parts: {known}")
     parser.add_argument("--systems", nargs="+", help=f"only these systems, or their first words: {', '.join(BY_NAME)}")
     parser.add_argument("--rounds", type=int, default=2, help="runs of the settings that count (default 2)")
-    parser.add_argument("--limit", type=float, help=f"seconds that a run may take (default {limits})")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        help=f"seconds that a run may take (default {limits}, for systems that a target is about)",
+    )
     parser.add_argument("--afresh", action="store_true", help="do not go on with a call that was interrupted")
     parser.add_argument("--data", type=Path, default=rows.DATA, help="folder of raw data (default ../shared/data)")
     parser.add_argument("--out-dir", type=Path, help="write results.json and benchmarks.md there instead")

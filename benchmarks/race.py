@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,13 @@ Run = dict[str, Any]
 Section = dict[str, Any]
 
 
-def race(case: Case, systems: Sequence[System], rounds: int, limit: float, kept: Sequence[Run]) -> Iterator[Section]:
+def race(
+    case: Case, systems: Sequence[System], rounds: int, limits: Mapping[str, float], kept: Sequence[Run]
+) -> Iterator[Section]:
     """The section of a case, once after each run, so that it can be kept.
 
-    ``kept`` are runs of other systems, and those of these systems that the same call has made before it was
-    interrupted: they are not made again.
+    ``limits`` are the seconds that a run of each system, and of the reference, may take. ``kept`` are runs of other
+    systems, and those of these systems that the same call has made before it was interrupted: they are not made again.
     """
     began = time.monotonic()
     rows, columns = case.X.shape
@@ -52,13 +54,12 @@ def race(case: Case, systems: Sequence[System], rounds: int, limit: float, kept:
         "nnz": int(case.X.nnz),
         "problem": case.problem.words,
         "goals": list(case.problem.goals),
-        "limit": limit,
         "rounds": rounds,
         "absent": absent,
         "runs": runs,
     }
     for system, setting, number in _due(case, [s for s in systems if s.name not in absent], rounds, runs):
-        run = run_one(case, system, setting, limit)
+        run = run_one(case, system, setting, limits[system])
         runs.append({**run, "round": number})
         yield {**section, "seconds": time.monotonic() - began}
     yield {**section, "seconds": time.monotonic() - began}

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks import cases
+from benchmarks.one import REFERENCE
 from benchmarks.summary import Time, best_time
 from benchmarks.systems import ALL
 
@@ -88,6 +90,12 @@ RATIOS = (
         for case in ("a9a-path", "clicklog-200k-path", "clicklog-200k-l1-path")
     ),
 )
+
+
+def limit(case: str, system: str) -> float:
+    """Seconds that a run may take: as many as a target needs, where one is about the system."""
+    judged = {name for ratio in RATIOS if ratio.case == case for name in (ratio.ours, *ratio.peers)}
+    return cases.LIMITS.get(case, cases.LIMIT) if system in judged | {REFERENCE} else cases.LIMIT
 
 
 def targets(results: dict[str, Any]) -> list[Target]:

@@ -32,6 +32,9 @@ _ONE, _TWO, _THREE, _FOUR = (np.uint64(i) for i in (1, 2, 3, 4))
 # So many numbers are summed before their sum is added to others: it loses fewer digits.
 _RUN = 128
 
+# Bytes of rows that are still in the second-level cache when they are multiplied for the second time.
+_CACHED = 1 << 19
+
 # Sums over contiguous numbers may be split over the lanes of a vector register; a gather gains nothing by it and loses.
 _LANES = {"reassoc", "contract", "nsz"}
 
@@ -266,19 +269,34 @@ def add_normal(
 ) -> float:
     """Make ``u`` c ∘ (X v + shift), add Xᵀ u to ``out``, and give Σ u; ``dense`` are rows in full beside the others.
 
-    The same as its parts one by one, but the GIL is let go of once: when it is taken again, a thread may wait.
+    The same as its parts one by one (to the bit without rows in full), but rows come from memory once, and the GIL is
+    let go of once: when it is taken again, a thread may wait.
     """
     u[:] = shift
-    add_dot(dense, indptr, indices, values, v, u)
-    total = 0.0
-    for start in range(0, u.shape[0], _RUN):
-        part = 0.0
-        for i in range(start, min(start + _RUN, u.shape[0])):
-            u[i] *= c[i]
-            part += u[i]
-        total += part
-    add_tdot(dense, indptr, indices, values, u, out)
+    total, rows = 0.0, _cached_rows(dense, indptr, values)
+    for start in range(0, u.shape[0], rows):
+        stop = min(start + rows, u.shape[0])
+        full, ends, sums = None if dense is None else dense[start:stop], indptr[start : stop + 1], u[start:stop]
+        add_dot(full, ends, indices, values, v, sums)
+        for first in range(start, stop, _RUN):
+            part = 0.0
+            for i in range(first, min(first + _RUN, stop)):
+                u[i] *= c[i]
+                part += u[i]
+            total += part
+        add_tdot(full, ends, indices, values, sums, out)
     return total
+
+
+@numba.njit(nogil=True, cache=True)
+def _cached_rows(dense: Values, indptr: Pointers, values: Values) -> int:
+    """How many rows stay in the cache: whole runs of them, so that sums are those of all rows at once."""
+    rows = max(indptr.shape[0] - 1, 1)
+    a_row = (indptr[-1] - indptr[0]) * (4 if values is None else 4 + values.itemsize) // rows + 1
+    if dense is not None:
+        a_row += dense.shape[1] * dense.itemsize
+    runs: int = max(_CACHED // (_RUN * a_row), 1)
+    return _RUN * runs
 
 
 @numba.njit(nogil=True, cache=True)

@@ -16,11 +16,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cases, machine, memory, networks, outofcore, race, render, roofline, rows, scaling, targets
+from benchmarks import (
+    cases,
+    machine,
+    memory,
+    networks,
+    outofcore,
+    race,
+    render,
+    roofline,
+    rows,
+    scaling,
+    startup,
+    targets,
+)
 from benchmarks.systems import BY_NAME, chosen
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("roofline", "scaling", "memory", "networks")
+PARTS = ("start-up", "roofline", "scaling", "memory", "networks")
 LONG = ("out-of-core",)
 BIG = "clicklog-1m"
 Results = dict[str, Any]
@@ -49,6 +62,7 @@ def _measure(options: argparse.Namespace, path: Path) -> None:
         "scaling": lambda: scaling.measure(scaling.CASES + (("clicklog-10m",) if options.ten_million else ())),
         "memory": lambda: memory.measure(size),
         "networks": networks.measure,
+        "start-up": startup.measure,
         "out-of-core": outofcore.measure,
     }
     for name in only:

@@ -1,7 +1,11 @@
-"""Roofline: how fast the passes read their blocks, against how fast this machine reads memory.
+"""Roofline: how fast the passes read their blocks, against two ceilings.
 
-A product reads a block's matrix twice, once for X v and once for Xᵀ u, so its bytes are twice those of the matrices.
-Where that over the time is near the bandwidth, memory binds; where it is far below, loads, stores and arithmetic do.
+    memory      the bytes that come from it, over the bandwidth of this machine: of a Hessian product those of the
+                matrices once (products.add_normal), of a value and gradient twice, for X w and for Xᵀ u
+    cores       the speed of the same Hessian product on rows that stay in the second-level cache
+
+Where the bytes over the time are near the bandwidth, memory binds; where the speed is near that in the cache, loads,
+stores and arithmetic do.
 """
 
 from __future__ import annotations
@@ -69,10 +73,30 @@ def measure(case: str, thread_counts: tuple[int, ...] = (1, 2), repeats: int = 1
     ones = sp.csr_matrix((np.ones_like(rows.X.data), rows.X.indices, rows.X.indptr), shape=rows.X.shape)
     for values, X in (("float32", rows.X), ("absent", ones)):
         dataset = bd.Dataset.from_arrays(X, rows.y)
+        cached = {threads: in_cache(dataset, threads) for threads in thread_counts}
         for row in _passes(dataset, rows.one.alpha, thread_counts, repeats):
-            result["passes"].append({"values": values, **row})
+            result["passes"].append({"values": values, "cached_nnz_per_ns": cached[row["threads"]], **row})
             print(f"roofline {result['passes'][-1]}", flush=True)
     return result
+
+
+def in_cache(dataset: bd.Dataset, threads: int, size: int = 1 << 19, repeats: int = 31) -> float:
+    """Non-zeros a ns of Hessian products, each thread's on rows of its own, of so many bytes."""
+    block = dataset.source.block(0)
+    n_rows = max(size * block.n_rows // block.X.nbytes, 1)
+    X = block.X.rows(0, n_rows)
+    rng, times = np.random.default_rng(0), 20
+    v, c = rng.normal(size=X.n_columns), rng.random(X.n_rows)
+    copies = [X.take(np.arange(n_rows)) for _ in range(threads)]
+    sums = [np.zeros(X.n_columns) for _ in range(threads)]
+
+    def work(i: int) -> None:
+        for _ in range(times):
+            copies[i].add_normal(v, 0.0, c, sums[i])
+
+    with ThreadPoolExecutor(threads) as pool:
+        seconds = typical(lambda: list(pool.map(work, range(threads))), repeats)
+    return threads * times * X.nnz / seconds / 1e9
 
 
 def _passes(dataset: bd.Dataset, alpha: float, counts: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
@@ -80,7 +104,7 @@ def _passes(dataset: bd.Dataset, alpha: float, counts: Sequence[int], repeats: i
     rng = np.random.default_rng(0)
     with ExitStack() as stack:
         views = [stack.enter_context(dataset.on(bd.ThreadPool(count))) for count in counts]
-        size = 2 * sum(matrix_bytes(block) for block in views[0].take(range(views[0].n_blocks)))
+        size = sum(matrix_bytes(block) for block in views[0].take(range(views[0].n_blocks)))
         objectives = [bd.Objective(bd.Logistic(), bd.Linear(), bd.L2(alpha), blocks) for blocks in views]
         w = 0.01 * rng.normal(size=objectives[0].size)
         directions = cycle(rng.normal(size=(4, len(w))))
@@ -91,7 +115,8 @@ def _passes(dataset: bd.Dataset, alpha: float, counts: Sequence[int], repeats: i
     nnz = dataset.nnz
     for i, count in enumerate(counts):
         for name, seconds in timed.items():
-            rate = {"seconds": seconds[i], "bytes": size, "nnz": nnz, "nnz_per_ns": nnz / seconds[i] / 1e9}
+            read = size if name == "hessian product" else 2 * size
+            rate = {"seconds": seconds[i], "bytes": read, "nnz": nnz, "nnz_per_ns": nnz / seconds[i] / 1e9}
             yield {"threads": count, "pass": name, **rate}
 
 

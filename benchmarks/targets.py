@@ -100,7 +100,8 @@ def limit(case: str, system: str) -> float:
 
 def targets(results: dict[str, Any]) -> list[Target]:
     """Each target with what was reached."""
-    return [*(ratio.judged(results) for ratio in RATIOS), *_memory(results), *_products(results), *_dask(results)]
+    others = (_memory, _products, _dask, _startup)
+    return [*(ratio.judged(results) for ratio in RATIOS), *(target for part in others for target in part(results))]
 
 
 def _memory(results: dict[str, Any]) -> Iterator[Target]:
@@ -129,7 +130,7 @@ def _products(results: dict[str, Any]) -> Iterator[Target]:
         one, two = (_pass(passes, name, "float32", threads, "seconds") for threads in (1, 2))
         speed = None if one is None or two is None else one / two
         met = None if speed is None else speed >= 1.8
-        reached = "" if speed is None else f"{speed:.2f} ×"
+        reached = "" if speed is None else f"{speed:.3f} ×"
         yield Target(f"one core to two, {name}, values float32", "≥ 1.8 ×", reached, met)
 
 
@@ -141,6 +142,14 @@ def _dask(results: dict[str, Any]) -> Iterator[Target]:
         met = None if ratio is None else ratio <= 1.25
         what = f"two Dask processes over two threads, {name}, 1 M features, 40 M non-zeros a worker"
         yield Target(what, "≤ 1.25 ×", "" if ratio is None else f"{ratio:.2f} ×", met)
+
+
+def _startup(results: dict[str, Any]) -> Iterator[Target]:
+    seconds = results.get("start-up", {}).get("commands", {})
+    for command, most in (("blockdot --help", 0.3), ("python -c 'import blockdot'", 0.5)):
+        found = seconds.get(command)
+        reached = "" if found is None else f"{found:.3f} s"
+        yield Target(command, f"< {most} s", reached, None if found is None else found < most)
 
 
 def _over(ratio: float) -> str:

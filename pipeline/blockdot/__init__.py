@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from blockdot.models.regressors import PoissonRegressor as PoissonRegressor
     from blockdot.models.regressors import QuantileRegressor as QuantileRegressor
     from blockdot.models.regressors import TweedieRegressor as TweedieRegressor
+    from blockdot.objective.binomial import Binomial as Binomial
     from blockdot.objective.curvature import FullNewton as FullNewton
     from blockdot.objective.curvature import GaussNewton as GaussNewton
-    from blockdot.objective.families import Binomial as Binomial
     from blockdot.objective.families import Gamma as Gamma
     from blockdot.objective.families import Gaussian as Gaussian
     from blockdot.objective.families import InverseGaussian as InverseGaussian
@@ -126,7 +126,7 @@ _HOME = {
     "Squared": "objective.losses",
     "BinaryCrossEntropy": "objective.multiclass",
     "Softmax": "objective.multiclass",
-    "Binomial": "objective.families",
+    "Binomial": "objective.binomial",
     "Gamma": "objective.families",
     "Gaussian": "objective.families",
     "InverseGaussian": "objective.families",

@@ -106,16 +106,19 @@ def test_a_normal_product_is_that_of_its_parts(case, shift):
     check_normal(matrix, shift, rng)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, None])
 @pytest.mark.parametrize("n_dense", [0, 3])
-def test_a_normal_product_of_more_rows_than_the_cache_holds_is_that_of_its_parts(n_dense):
-    """Rows of 20 kB: each run of 128 rows is multiplied twice before the next."""
+@pytest.mark.parametrize("first", [0, 7])
+def test_a_normal_product_of_more_rows_than_the_cache_holds_is_that_of_its_parts(n_dense, dtype, first):
+    """Rows of 10 to 30 kB, some of them a view: each run of 128 rows is multiplied twice before the next."""
     rng = np.random.default_rng(0)
     rows, row, columns = 300, 2500, 6000
     X = np.sort(rng.random((rows, columns - n_dense)).argsort(axis=1)[:, :row], axis=1) + n_dense
     dense = rng.normal(size=(rows, n_dense)) if n_dense else None
     ends = np.arange(rows + 1, dtype=np.int32) * row
-    matrix = Matrix(ends, X.astype(np.uint32).ravel(), rng.normal(size=X.size).astype(np.float32), columns, dense)
-    check_normal(matrix, 0.7, rng)
+    values = None if dtype is None else rng.normal(size=X.size).astype(dtype)
+    matrix = Matrix(ends, X.astype(np.uint32).ravel(), values, columns, dense)
+    check_normal(matrix.rows(first, rows), 0.7, rng)
 
 
 @settings(max_examples=100)

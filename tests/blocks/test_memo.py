@@ -72,15 +72,33 @@ def test_what_has_no_room_is_computed_each_time(room, computed):
 
 def test_fits_do_not_share_a_shelf_and_the_oldest_is_forgotten(monkeypatch):
     monkeypatch.setattr(memo, "_shelves", type(memo._shelves)())
-    first, second = memo.shelf("first"), memo.shelf("second")
+    first, second = memo.memo("first", 3), memo.memo("second", 3)
     assert first is not second
-    assert memo.shelf("first") is first  # and is now the one used last
-    memo.shelf("third")
+    assert memo.memo("first", 3) is first  # and is now the one used last
+    memo.memo("third", 3)
     assert list(memo._shelves) == ["first", "third"]
     memo.forget("first")
     memo.forget("a fit that never was")
-    assert memo.shelf("first") is not first
-    assert memo.shelf("first").memo(3) is memo.shelf("first").memo(3)
+    memo.forget("a fit that never was/a view")
+    assert memo.memo("first", 3) is not first
+
+
+def test_views_share_the_room_of_their_fit_and_give_it_back(monkeypatch):
+    monkeypatch.setattr(memo, "_shelves", type(memo._shelves)())
+    monkeypatch.setattr(memo, "_room", 200)
+    blocks, view, other = (memo.memo(name, 0) for name in ("fit", "fit/view", "fit/other"))
+    assert list(memo._shelves) == ["fit"]
+    assert len({blocks, view, other}) == 3
+    blocks.put("z", b"w", arrays(10))
+    view.put("z", b"w", arrays(10))
+    other.put("z", b"w", arrays(10))
+    assert other.get("z", b"w") is None  # 200 bytes hold two of them
+    memo.forget("fit/view")
+    other.put("z", b"w", arrays(10))
+    assert other.get("z", b"w") is not None
+    assert memo.memo("fit", 0) is blocks
+    memo.forget("fit")
+    assert not memo._shelves
 
 
 class Counted:

@@ -6,6 +6,7 @@ import time
 import model_bits
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from dask_processes import Processes
 from distributed import Client
 
@@ -118,3 +119,21 @@ def test_workers(bench, expected, situation, solver):
             if situation == "frozen":
                 bench.processes.end(bench.alive()[0])
     assert happened
+
+
+def test_a_sampled_preconditioner_has_the_same_bits_on_workers(bench, tmp_path, monkeypatch):
+    """More rows than are sampled, so that the sample is gathered from the workers; and a solve that asks for it."""
+    rng = np.random.default_rng(6)
+    n, d = 20_000, 400
+    X = sp.random_array((n, d), density=0.02, rng=rng, format="csr")
+    y = (X @ rng.normal(0.0, 3.0, d) + rng.logistic(size=n) > 0).astype(float)
+    data = bd.Dataset.from_arrays(X, y, block_rows=3000).save(tmp_path / "rows.blocks")
+    made = []
+    before = bd.Objective.mean_hessian
+    monkeypatch.setattr(bd.Objective, "mean_hessian", lambda *given: made.append(given[2]) or before(*given))
+    recipe = Recipe("logistic", alpha=1e-5, solver="newton-cg", tol=1e-8)
+    expected = model_bits.digest(fit(data, recipe, bd.ThreadPool(2))[0])
+    assert made
+    bench.scale(2)
+    with DaskPool(bench.client) as pool:
+        assert model_bits.digest(fit(data, recipe, pool)[0]) == expected

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.special import log_ndtr, xlogy
 
 import blockdot as bd
 
@@ -122,7 +123,87 @@ def test_what_inference_refuses_is_said():
         bd.infer(plain.model_, data, kind="clustered")
     with pytest.raises(bd.BlockdotError, match="feature 17 does not occur"):
         bd.infer(plain.model_, data, features=[17])
+    with pytest.raises(bd.BlockdotError, match="clusters go with kind='clustered'"):
+        bd.infer(plain.model_, data, clusters=np.arange(len(y)))
+    with pytest.raises(bd.BlockdotError, match="needs the matrix of all parameters"):
+        bd.infer(plain.model_, data, features=[0], kind="robust")
+    with pytest.raises(bd.BlockdotError, match="needs the covariance of all parameters"):
+        bd.infer(plain.model_, data, features=[0]).wald_test([[1.0]])
+    whole, part = (
+        bd.infer(plain.model_, data),
+        bd.infer(plain.model_, bd.Dataset.from_arrays(X[:100], y[:100], s[:100])),
+    )
+    with pytest.raises(bd.BlockdotError, match="compare models of the same rows"):
+        bd.likelihood_ratio_test(whole, part)
+    wide = sp.random_array((3000, 2100), density=0.01, rng=np.random.default_rng(1), format="csr")
+    many = bd.LogisticRegression(alpha=1e-2).fit(wide, np.arange(3000) % 2)
+    with pytest.raises(bd.BlockdotError, match="too many for a matrix of their covariances"):
+        bd.infer(many.model_, bd.Dataset.from_arrays(wide, (np.arange(3000) % 2).astype(float)))
     twice = sp.hstack([X, X[:, :1]]).tocsr()
     doubled, _ = fitted(twice, y)
     with pytest.raises(bd.BlockdotError, match="linearly dependent"):
         bd.infer(doubled.model_, bd.Dataset.from_arrays(twice, y))
+
+
+@pytest.mark.parametrize("link", ["logit", "probit", "cloglog"])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_row_that_the_model_is_sure_of_spoils_nothing(link, wrong):
+    """μ is 1 to rounding there, and V(μ) 0; the numbers are those of its z, also where y says otherwise."""
+    rng = np.random.default_rng(4)
+    X = np.append(rng.normal(size=300), 0.0)[:, np.newaxis]
+    offset = np.append(np.zeros(300), 30.0 if link == "probit" else 60.0 if link == "logit" else 6.0)
+    y = np.append((rng.random(300) < 0.5 + 0.2 * np.tanh(X[:-1, 0])).astype(float), 0.0 if wrong else 1.0)
+    s = np.append(np.ones(300), 1e-12)  # it is not to move the estimates
+    est = bd.GeneralizedLinearRegressor(family="binomial", link=link, **TIGHT).fit(X, y, s, offset)
+    with_it = bd.infer(est.model_, bd.Dataset.from_arrays(X, y, s, offset))
+    without = bd.infer(est.model_, bd.Dataset.from_arrays(X[:-1], y[:-1]))
+    np.testing.assert_allclose(with_it.standard_error, without.standard_error, rtol=1e-6)
+    s[-1] = 1.0
+    counted = bd.infer(est.model_, bd.Dataset.from_arrays(X, y, s, offset))
+    assert np.all(np.isfinite(counted.standard_error))
+    assert np.isfinite(counted.deviance)
+    z = est.intercept_ + offset[-1]
+    more = {"logit": 2 * z, "probit": -2 * log_ndtr(-z), "cloglog": 2 * np.exp(z)}[link] if wrong else 0.0
+    assert counted.deviance - without.deviance == pytest.approx(more, rel=1e-9, abs=1e-9)
+    assert counted.log_likelihood - without.log_likelihood == pytest.approx(-more / 2, rel=1e-9, abs=1e-9)
+
+
+def test_rows_without_weight_are_absent_ones():
+    X, y, s = rows()
+    s[::5] = 0.0
+    X, y, gone = X.toarray(), np.exp(0.3 * y), s == 0.0
+    est = bd.GammaRegressor(**TIGHT).fit(X, y, s)
+    for weights in ("frequency", "prior"):
+        there = bd.infer(est.model_, bd.Dataset.from_arrays(X, y, s), weights=weights)
+        absent = bd.infer(est.model_, bd.Dataset.from_arrays(X[~gone], y[~gone], s[~gone]), weights=weights)
+        np.testing.assert_allclose(there.standard_error, absent.standard_error, rtol=1e-10)
+        for name in ("size", "df_residual", "dispersion", "deviance", "null_deviance", "log_likelihood", "aic", "bic"):
+            assert getattr(there, name) == pytest.approx(getattr(absent, name), rel=1e-12), name
+
+
+def test_the_names_of_a_store_are_those_of_the_columns(tmp_path):
+    rng = np.random.default_rng(8)
+    lines = [f"{i % 2},{rng.normal():.4f},{rng.choice(['red', 'blue'])}" for i in range(200)]
+    (tmp_path / "t.csv").write_text("\n".join(["sold,price,colour", *lines]) + "\n")
+    features = {"numeric": ["price"], "one_hot": ["colour"]}
+    data = bd.ingest(tmp_path / "t.csv", tmp_path / "s", "csv", label="sold", features=features)
+    est = bd.LogisticRegression(alpha=1e-3).fit(data)
+    found = bd.infer(est.model_, data)
+    assert set(found.names) == {"price", "colour=red", "colour=blue", "intercept"}
+    assert set(est.named_coef()) == {"price", "colour=red", "colour=blue"}
+    one = bd.infer(est.model_, data, features=["price"])
+    assert one.standard_error[0] == pytest.approx(found.standard_error[found.names.index("price")], rel=1e-6)
+
+
+def test_without_an_intercept_the_null_model_is_that_of_the_offsets():
+    """As R's glm has it: log 2 a row for a logistic model, e^o for a Poisson one."""
+    X, y, s = rows()
+    plain, _ = fitted(X, y, s, fit_intercept=False)
+    assert bd.infer(plain.model_, bd.Dataset.from_arrays(X, y, s)).null_deviance == pytest.approx(
+        2 * np.log(2) * s.sum()
+    )
+    offset = 0.3 * np.arange(400) / 400
+    est = bd.PoissonRegressor(fit_intercept=False, **TIGHT).fit(X, y, s, offset)
+    found = bd.infer(est.model_, bd.Dataset.from_arrays(X, y, s, offset))
+    expected = 2 * np.sum(s * (xlogy(y, y / np.exp(offset)) - y + np.exp(offset)))
+    assert found.null_deviance == pytest.approx(expected, rel=1e-12)

@@ -11,7 +11,8 @@ from sklearn._loss import HalfBinomialLoss, HalfGammaLoss, HalfPoissonLoss, Half
 from sklearn.metrics import d2_tweedie_score, log_loss, mean_tweedie_deviance
 
 from blockdot.errors import SpecError
-from blockdot.objective.families import Binomial, Gamma, Gaussian, InverseGaussian, Poisson, Tweedie
+from blockdot.objective.binomial import Binomial
+from blockdot.objective.families import Gamma, Gaussian, InverseGaussian, Poisson, Tweedie
 from blockdot.objective.links import (
     CLogLog,
     Identity,
@@ -185,23 +186,35 @@ def test_the_likelihood_is_scipys():
     mu, phi = np.exp(z), 0.7
     p, hits = expit(z), np.minimum(counts, 1)
     for found, expected in (
-        (Poisson().loglik(counts, mu, s), stats.poisson.logpmf(counts, mu)),
+        (Poisson().loglik(counts, z, s), stats.poisson.logpmf(counts, mu)),
         (Gaussian().loglik(y, z, s, phi), stats.norm.logpdf(y, z, np.sqrt(phi))),
-        (Gamma().loglik(y, mu, s, phi), stats.gamma.logpdf(y, 1 / phi, scale=mu * phi)),
-        (InverseGaussian().loglik(y, mu, s, phi), stats.invgauss.logpdf(y, mu * phi, scale=1 / phi)),
-        (Binomial().loglik(hits, p, s), stats.bernoulli.logpmf(hits, p)),
+        (Gamma().loglik(y, z, s, phi), stats.gamma.logpdf(y, 1 / phi, scale=mu * phi)),
+        (InverseGaussian().loglik(y, z, s, phi), stats.invgauss.logpdf(y, mu * phi, scale=1 / phi)),
+        (Binomial().loglik(hits, z, s), stats.bernoulli.logpmf(hits, p)),
     ):
         assert found == pytest.approx(np.sum(s * expected), rel=1e-11)
-    assert Binomial().loglik(np.ones(1), np.ones(1), 1.0) == 0
-    assert Binomial().loglik(np.ones(1), np.zeros(1), 1.0) == -np.inf
-    assert not hasattr(Tweedie(1.5), "loglik")
+    assert Binomial().loglik(np.ones(1), np.full(1, 800.0), 1.0) == 0
+    assert Binomial().loglik(np.ones(1), np.full(1, -800.0), 1.0) == -800
+
+
+def test_the_likelihood_of_prior_weights():
+    counts, y, z, s = rows()
+    s, hits = np.rint(3 * s), np.minimum(counts, 1) / 2
+    s[:3] = 0.0
+    kept = s > 0.0
+    normal = stats.norm.logpdf(y[kept], z[kept], np.sqrt(0.7 / s[kept]))
+    assert Gaussian().loglik(y, z, s, 0.7, prior=True) == pytest.approx(np.sum(normal), rel=1e-11)
+    trials = 2 * s
+    expected = stats.binom.logpmf(np.rint(trials * hits), trials, expit(z))
+    assert Binomial().loglik(hits, z, trials, prior=True) == pytest.approx(np.sum(expected), rel=1e-11)
 
 
 def test_the_likelihood_ratio_is_the_deviance():
     counts, y, z, s = rows()
     mu = np.exp(z)
     for family, targets, phi in ((Poisson(), counts, 1.0), (Gamma(), y, 0.7), (InverseGaussian(), y, 0.7)):
-        ratio = family.loglik(targets, targets, s, phi) - family.loglik(targets, mu, s, phi)
+        with np.errstate(divide="ignore"):
+            ratio = family.loglik(targets, np.log(targets), s, phi) - family.loglik(targets, z, s, phi)
         assert family.deviance(targets, mu, s) == pytest.approx(2 * phi * ratio, rel=1e-10)
 
 

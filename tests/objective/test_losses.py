@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockdot.objective.families import Binomial, Gamma, Gaussian, InverseGaussian, Poisson, Tweedie
+from blockdot.objective.binomial import Binomial
+from blockdot.objective.families import Gamma, Gaussian, InverseGaussian, Poisson, Tweedie
 from blockdot.objective.links import CLogLog, Identity, Inverse, InverseSquared, Log, Power, Probit
 from blockdot.objective.losses import Logistic, Squared
 from blockdot.objective.multiclass import BinaryCrossEntropy, Softmax

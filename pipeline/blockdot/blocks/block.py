@@ -113,6 +113,12 @@ class Block:
         return float(self.n_rows) if self.sample_weight is None else float(np.sum(self.sample_weight))
 
     @property
+    def counted(self) -> NDArray[np.intp]:
+        """The rows that have a weight: of several models (n, M), in one of them."""
+        s = self.sample_weight
+        return np.arange(self.n_rows) if s is None else np.flatnonzero(s if s.ndim == 1 else np.any(s, axis=1))
+
+    @property
     def places(self) -> NDArray[np.int64]:
         """``positions``, which every block of a data set has."""
         if self.positions is None:

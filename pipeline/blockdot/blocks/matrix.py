@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from blockdot.blocks import products
 from blockdot.blocks.kernel_types import Stored, Values
+from blockdot.blocks.merge_kernel import keep_entries
 from blockdot.buffers import empty
 from blockdot.vectors import one_blas_thread
 
@@ -122,6 +123,18 @@ class Matrix:
             self.n_columns,
             None if self.dense is None else self.dense[rows],
         )
+
+    def keep(self, kept: NDArray[np.bool_]) -> Matrix:
+        """The columns that are ``kept`` (k,), in their order; a copy."""
+        number = np.where(kept, np.cumsum(kept) - 1, -1)
+        size = int(np.count_nonzero(kept[self.indices[self.indptr[0] : self.indptr[-1]]]))
+        indptr, indices = np.zeros(self.n_rows + 1, np.int32), np.empty(size, np.uint32)
+        values = None if self.values is None else np.empty(size, self.values.dtype)
+        keep_entries(self.indptr, self.indices, self.values, number, indptr, indices, values)
+        dense = None if self.dense is None else self.dense[:, kept[: self.n_dense]]
+        if dense is not None and not dense.shape[1]:
+            dense = None
+        return Matrix(indptr, indices, values, int(np.count_nonzero(kept)), dense)
 
     def squared(self) -> Matrix:
         """X∘X, a copy with float64 values."""

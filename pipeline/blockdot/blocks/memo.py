@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# Bytes of remembered arrays in one process. What does not fit is computed again; the first to come stay, because
-# passes go round the blocks in order, and turning out the oldest would then turn out every one before its use.
+# Bytes of remembered arrays of one fit in one process. What does not fit is computed again; the first to come stay,
+# because passes go round the blocks in order, and turning out the oldest would then turn out every one before its use.
 ROOM = 2 << 30
 _room = ROOM
 # Fits that a process remembers at the same time.
@@ -36,6 +36,8 @@ class Memo:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
+        self.taken = 0
+        """Bytes of the shelf's room that are in use here."""
         self._kept: dict[str, tuple[bytes, Array]] = {}
         self._block: Block | None = None
 
@@ -44,7 +46,7 @@ class Memo:
         if self._block is not None:
             return self._block
         block = make()
-        if self._shelf.admits(block.copied + (0 if block.y is None else block.y.nbytes)):
+        if self._admits(block.copied + (0 if block.y is None else block.y.nbytes)):
             self._block = block
         return block
 
@@ -59,9 +61,9 @@ class Memo:
         That is kept under ``older`` instead, if there is such a name, and room for both.
         """
         before, oldest = self._kept.pop(name, None), self._kept.get(older)
-        if older and before is not None and self._shelf.admits(array.nbytes - _size(oldest)):
+        if older and before is not None and self._admits(array.nbytes - _size(oldest)):
             self._kept[older], self._kept[name] = before, (key, array)
-        elif self._shelf.admits(array.nbytes - _size(before)):
+        elif self._admits(array.nbytes - _size(before)):
             self._kept[name] = (key, array)
         elif before is not None:
             self._kept[name] = before
@@ -74,22 +76,33 @@ class Memo:
             self.put(name, key, array)
         return array
 
+    def _admits(self, growth: int) -> bool:
+        if not self._shelf.admits(growth):
+            return False
+        self.taken += growth
+        return True
+
 
 def _size(kept: tuple[bytes, Array] | None) -> int:
     return 0 if kept is None else kept[1].nbytes
 
 
 class Shelf:
-    """The memos of one fit."""
+    """The memos of one fit: of its blocks, and of other views of them, by their names."""
 
     def __init__(self, room: int | None = None) -> None:
-        self._memos: dict[int, Memo] = {}
+        self._memos: dict[str, dict[int, Memo]] = {}
         self._room = _room if room is None else room
         self._lock = Lock()
 
-    def memo(self, index: int) -> Memo:
-        """The memo of block ``index``."""
-        return self._memos.setdefault(index, Memo(self))
+    def memo(self, index: int, view: str = "") -> Memo:
+        """The memo of block ``index`` of a view."""
+        return self._memos.setdefault(view, {}).setdefault(index, Memo(self))
+
+    def drop(self, view: str) -> None:
+        """Forget what is remembered of a view, and give its room back."""
+        with self._lock:
+            self._room += sum(memo.taken for memo in self._memos.pop(view, {}).values())
 
     def admits(self, growth: int) -> bool:
         """Whether there is room for so many bytes more; if so they are taken."""
@@ -110,8 +123,9 @@ _shelves: OrderedDict[str, Shelf] = OrderedDict()
 _shelves_lock = Lock()
 
 
-def shelf(fit: str) -> Shelf:
-    """This process's shelf for the fit with that name."""
+def memo(blocks: str, index: int) -> Memo:
+    """This process's memo of block ``index`` of the blocks with that name: a fit's, or ``fit/view``."""
+    fit, _, view = blocks.partition("/")
     with _shelves_lock:
         if fit not in _shelves:
             _shelves[fit] = Shelf()
@@ -119,11 +133,18 @@ def shelf(fit: str) -> Shelf:
                 _shelves.popitem(last=False)
                 buffers.forget()
         _shelves.move_to_end(fit)
-        return _shelves[fit]
+        return _shelves[fit].memo(index, view)
 
 
-def forget(fit: str) -> None:
-    """Drop the shelf of a fit that has ended."""
+def forget(blocks: str) -> None:
+    """Drop the shelf of a fit that has ended, or what is remembered of a view of its blocks."""
+    fit, _, view = blocks.partition("/")
     with _shelves_lock:
-        _shelves.pop(fit, None)
+        shelf = _shelves.get(fit)
+        if shelf is None:
+            return
+        if view:
+            shelf.drop(view)
+            return
+        del _shelves[fit]
     buffers.forget()

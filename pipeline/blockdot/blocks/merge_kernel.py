@@ -1,7 +1,8 @@
-"""Compiled loops over rows some of whose entries are merged into one (objective/merging.py).
+"""Compiled loops over rows some of whose entries are merged into one, or left out (objective/merging.py, screening.py).
 
 find_entries     the entries of some columns, each of which has one
 merge_rows       the rows without them, and at the end of each row that had any one entry in their place
+keep_entries     the rows without the entries of some columns
 """
 
 from __future__ import annotations
@@ -68,5 +69,32 @@ def merge_rows(
             out_indices[n], out_values[n] = column, size[i]
             column += 1
             n += 1
+        out_indptr[i + 1] = n
+    return n
+
+
+@numba.njit(nogil=True, cache=True)
+def keep_entries(
+    indptr: Pointers,
+    indices: Index,
+    values: Values,
+    number: NDArray[np.int64],
+    out_indptr: Pointers,
+    out_indices: Index,
+    out_values: Values,
+) -> int:
+    """Fill the arrays of rows whose columns are ``number``, without those where it is negative; the entries filled.
+
+    ``out_values`` is None where ``values`` is.
+    """
+    n = 0
+    for i in range(indptr.shape[0] - 1):
+        for k in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            column = number[indices[k]]
+            if column >= 0:
+                out_indices[n] = column
+                if values is not None and out_values is not None:
+                    out_values[n] = values[k]
+                n += 1
         out_indptr[i + 1] = n
     return n

@@ -23,7 +23,7 @@ from typing import Any, Protocol, Self, TypeVar
 from blockdot.blocks.block import Block
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.matrix import Floats
-from blockdot.blocks.memo import forget, shelf
+from blockdot.blocks.memo import forget, memo
 from blockdot.blocks.tree import Pool, S, Span, fold, joined, spans
 from blockdot.errors import ExecutionError, WorkersKilledError
 
@@ -117,10 +117,10 @@ class RowPass:
 class Blocks(_OverSource):
     """The blocks of ``source``, worked on by ``pool``."""
 
-    def __init__(self, source: Source, pool: Pool) -> None:
+    def __init__(self, source: Source, pool: Pool, name: str = "") -> None:
         self.source = source
         self.pool = pool
-        self._fit = uuid.uuid4().hex  # names what each process remembers of the passes over these blocks
+        self._name = name or uuid.uuid4().hex  # of what each process remembers of the passes over these blocks
         self._once: dict[object, Any] = {}
 
     def __enter__(self) -> Self:
@@ -128,7 +128,12 @@ class Blocks(_OverSource):
 
     def __exit__(self, *_: object) -> None:
         """Forget what this process remembered; a worker forgets when later fits need the room."""
-        forget(self._fit)
+        forget(self._name)
+
+    def view(self, source: Source, pool: Pool | None = None) -> Blocks:
+        """Other blocks made of these: what is remembered of both shares the room of one fit, and ends with it."""
+        fit = self._name.partition("/")[0]
+        return Blocks(source, pool or self.pool, f"{fit}/{uuid.uuid4().hex}")
 
     def sum(self, task: Pass[S], *vectors: Floats, each: Sequence[Any] | None = None) -> S:
         """Add ``task``'s results over all blocks: the same bits for any pool and any number of workers."""
@@ -157,7 +162,7 @@ class Blocks(_OverSource):
         self, function: Callable[..., list[Out]], parts: Sequence[_Part], task: object, vectors: Iterable[Floats]
     ) -> Iterator[list[Out]]:
         """``function`` of each part. One that killed its workers is tried again alone, block by block."""
-        done, shared = 0, (self._fit, self.source, task, *vectors)
+        done, shared = 0, (self._name, self.source, task, *vectors)
         while done < len(parts):
             try:
                 for result in self.pool.map(function, parts[done:], *shared):
@@ -209,24 +214,24 @@ class _Part:
             yield _Part(leaf, None if self.each is None else self.each[i : i + 1])
 
 
-def _map_part(part: _Part, fit: str, source: Source, task: Pass[Out], *vectors: Floats) -> list[Out]:
-    return [result for _, result in _results(part, fit, source, task, vectors)]
+def _map_part(part: _Part, name: str, source: Source, task: Pass[Out], *vectors: Floats) -> list[Out]:
+    return [result for _, result in _results(part, name, source, task, vectors)]
 
 
-def _sum_part(part: _Part, fit: str, source: Source, task: Pass[S], *vectors: Floats) -> list[tuple[Span, S]]:
+def _sum_part(part: _Part, name: str, source: Source, task: Pass[S], *vectors: Floats) -> list[tuple[Span, S]]:
     """What is left of the sums, settled here, where other calls do the same at the same time."""
-    totals = joined(_results(part, fit, source, task, vectors), source.n_blocks)
+    totals = joined(_results(part, name, source, task, vectors), source.n_blocks)
     return [(span, total.settled() if hasattr(total, "settled") else total) for span, total in totals]
 
 
 def _results(
-    part: _Part, fit: str, source: Source, task: Pass[Out], vectors: Sequence[Floats]
+    part: _Part, name: str, source: Source, task: Pass[Out], vectors: Sequence[Floats]
 ) -> Iterator[tuple[Span, Out]]:
     source.expect(range(part.span.start, part.span.stop))
     for leaf in part.leaves():
         index = leaf.span.start
-        memo = shelf(fit).memo(index)
-        block = replace(memo.block(partial(source.block, index)), memo=memo)
+        remembered = memo(name, index)
+        block = replace(remembered.block(partial(source.block, index)), memo=remembered)
         own: Iterable[Any] = (partial(task.layout.gather, vector, block) for vector in vectors)
         if not getattr(task, "gathers_late", False):
             own = (gather() for gather in own)

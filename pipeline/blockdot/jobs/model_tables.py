@@ -136,6 +136,8 @@ class ModelTable(Table):
         """The options of the loss."""
         of_loss = ("delta", "epsilon", "quantile", "power", "link")
         found = {key: getattr(self, key) for key in of_loss}
+        if self.power is not None and self.power <= 0.0 and self.link is None:
+            found["link"] = "identity"  # as TweedieRegressor has it: such y need not be above 0
         return {key: value for key, value in found.items() if value is not None}
 
 

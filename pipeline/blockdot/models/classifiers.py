@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
@@ -78,11 +79,17 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         z = self._raw(X, offset)
         return self.model_.outcome.decide(z, self.classes_)
 
-    def score(self, X: Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> float:
         """Accuracy, on a Dataset or on a matrix with y; of labels the share of rows with every label right."""
         if isinstance(X, Dataset):
             return self._metric("accuracy", X)
-        return float(super().score(X, y, sample_weight))
+        return float(accuracy_score(y, self.predict(X, offset), sample_weight=sample_weight))
 
     def _numbered(self, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
         if y.ndim == 2 and y.shape[1] == 1:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import check_cv
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import check_is_fitted
 
 from blockdot.blocks.dataset import Dataset
@@ -44,7 +45,8 @@ class CrossValidated(LinearModel):
     cv : int, bd.TimeFolds, bd.HashedFolds, splitter, or iterable of (train, test)
         A number of folds, dealt out by a hash of each row's identity (the same for any number of workers, and whatever
         the classes), so that rows of one ``row_id`` fall in one fold; ``TimeFolds(5)`` judges each model by the rows
-        that follow those that it is fitted to; or, for arrays, what scikit-learn takes.
+        that follow those that it is fitted to; or, for rows in memory, what scikit-learn takes (``GroupKFold()`` and
+        its like with ``bd.Dataset.from_arrays(X, y, groups=...)``).
     rule : {"best", "1se"}
         The α whose models lose least on rows that they have not seen, or the largest within one standard error of it.
 
@@ -64,6 +66,11 @@ class CrossValidated(LinearModel):
     tol: float = 1e-4
 
     def _fitted(self, data: Dataset, recipe: Recipe, pool: Pool, journal: Journal) -> Result[Any]:
+        if self.warm_start:
+            raise SpecError(
+                "warm_start goes with one alpha: a path begins where its largest alpha leaves nothing, and each of the "
+                "others where the ones before it ended"
+            )
         grid = Grid(self.alphas, self.n_alphas, self.eps)
         self.model_, found = fit_path(
             data, recipe, pool, grid, self._folds(data), rule=self.rule, journal=journal, callbacks=self.callbacks
@@ -86,8 +93,17 @@ class CrossValidated(LinearModel):
             return self.cv
         if data.path is not None:
             raise SpecError("a splitter goes with arrays; for a block store cv is a number of folds, or TimeFolds(5)")
-        y = np.concatenate([np.asarray(data.source.block(i).y) for i in range(data.n_blocks)])
-        return _masks(check_cv(self.cv).split(np.zeros((data.n_rows, 1)), y), data.n_rows)
+        blocks = [data.source.block(i) for i in range(data.n_blocks)]
+        y = np.concatenate([np.asarray(block.y) for block in blocks])
+        found = [block.group for block in blocks if block.group is not None]
+        groups = np.concatenate(found) if len(found) == len(blocks) else None
+        splitter = check_cv(self.cv)
+        by_group = get_routing_for_object(splitter).split.requests.get("groups") is True
+        if by_group and groups is None:
+            raise SpecError(
+                f"{type(splitter).__name__} needs the group of each row: fit to Dataset.from_arrays(X, y, groups=...)"
+            )
+        return _masks(splitter.split(np.zeros((data.n_rows, 1)), y, groups if by_group else None), data.n_rows)
 
 
 def _masks(splits: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]], n: int) -> GivenFolds:

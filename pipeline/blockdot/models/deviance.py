@@ -49,8 +49,8 @@ class DeviancePass:
         return self.predictor.layout
 
     def __call__(self, block: Block, w: Vector) -> DevianceSum:
-        mean = self.loss.predict(raw(self.predictor, block, w))
-        return DevianceSum(block.weight, self.loss.deviance(targets(block), mean, weights(block)))
+        z = raw(self.predictor, block, w)
+        return DevianceSum(block.weight, self.loss.deviance_at(targets(block), z, weights(block)))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from blockdot.models.intake import rows_of, taken_in, validated
 from blockdot.models.journal import Callback, Journal
 from blockdot.models.kinds import Option
 from blockdot.models.model import Model
-from blockdot.models.recipe import Recipe
+from blockdot.models.recipe import OfFeatures, Recipe
 from blockdot.solvers import Result
 
 Matrix = sp.sparray | sp.spmatrix | ArrayLike
@@ -118,6 +118,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             require_agreement(pool, strict=False)
             result = self._fitted(data, recipe, pool, journal)
             self.n_features_in_ = data.n_features
+            if isinstance(X, Dataset) and hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_  # those of an earlier fit, to a frame
         self.n_iter_ = result.iterations
         if self._fell_short(result):
             warnings.warn(f"{type(self).__name__}: {result.message}", ConvergenceWarning, stacklevel=2)
@@ -230,8 +232,9 @@ class LinearEstimator(Estimator):
     @property
     def coef_(self) -> Any:
         """w, (n_features,) or (K, n_features); 0 where a feature did not occur. Sparse after ``sparsify``."""
-        coef = self._shaped(self.model_.dense_coef())
-        return sp.csr_array(np.atleast_2d(coef)) if getattr(self, "_is_sparse", False) else coef
+        if getattr(self, "_is_sparse", False):
+            return self.model_.sparse_coef()
+        return self._shaped(self.model_.dense_coef())
 
     @property
     def intercept_(self) -> Any:
@@ -254,12 +257,16 @@ class LinearEstimator(Estimator):
         return self
 
     def named_coef(self) -> dict[Any, Any]:
-        """The coefficients that are not 0 by the name of their feature, or its number where it has none."""
+        """The coefficients that are not 0 by the name of their feature, or its number where it has none.
+
+        Names are those of the columns of a frame, or what a store was made of: "distance", "carrier=UA", "hash:7".
+        """
         check_is_fitted(self)
         model, names = self.model_, getattr(self, "feature_names_in_", None)
         kept = np.any(model.coef.reshape(len(model.ids), -1) != 0.0, axis=1)
-        pairs = zip(model.ids[kept].tolist(), model.coef[kept].tolist(), strict=True)
-        return {i if names is None else str(names[i]): value for i, value in pairs}
+        ids = model.ids[kept]
+        called = model.feature_names(ids) if names is None else [str(names[i]) for i in ids]
+        return dict(zip(called, model.coef[kept].tolist(), strict=True))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -270,9 +277,10 @@ class LinearModel(LinearEstimator):
     ----------
     l1_ratio : float
         ρ in [0, 1]: 0 is L2 (ridge), 1 is L1 (lasso), between them the elastic net.
-    penalty_weights : array (n_features,) or None
-        p, a factor of each feature's penalty; 0 leaves a feature unpenalised.
-    lower, upper : float, array (n_features,) or None
+    penalty_weights : array (n_features,), mapping or None
+        p, a factor of each feature's penalty; 0 leaves a feature unpenalised. A mapping {feature: p} has those of some
+        features by their numbers, 1 for the others: no array of the width of a hashed space is needed.
+    lower, upper : float, array (n_features,), mapping or None
         Bounds of the coefficients; ``lower=0`` is non-negativity.
     groups : array (n_features,) of int or None
         Which group a feature belongs to: a group lasso, α [ρ Σ_G √|G| ‖w_G‖ + (1−ρ)/2 ‖w‖²].
@@ -290,9 +298,9 @@ class LinearModel(LinearEstimator):
     """
 
     l1_ratio: float = 0.0
-    penalty_weights: ArrayLike | None = None
-    lower: ArrayLike | None = None
-    upper: ArrayLike | None = None
+    penalty_weights: OfFeatures = None
+    lower: OfFeatures = None
+    upper: OfFeatures = None
     groups: ArrayLike | None = None
     standardize: bool = False
     solver: str = "auto"

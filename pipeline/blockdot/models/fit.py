@@ -115,6 +115,11 @@ def settled(data: Dataset, recipe: Recipe, pool: Pool) -> Iterator[tuple[Blocks,
     loss = make_loss(recipe.loss, recipe.options)
     with encoded(data, recipe, labels, pool).on(pool) as blocks:
         found = tally(data, blocks, loss, 0 if labels is None else len(labels))
+        if found.has_offset and is_coupled(loss):
+            raise DataError(
+                f"{data.path or 'these rows'} have offsets, and one more number on every class changes no probability "
+                "of the softmax: leave the offsets out, or take multi_class = 'one-vs-rest'"
+            )
         with smoothed(blocks, found) as finite:
             constant = None
             if found.has_offset or np.any(found.is_constant):  # else the means say it

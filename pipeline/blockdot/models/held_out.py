@@ -49,7 +49,7 @@ def held_out(blocks: Blocks, share: float | None, seed: int) -> Iterator[tuple[B
         yield blocks, None, None
         return
     views = (HeldOut(blocks.source, share, seed, held) for held in (False, True))
-    with Blocks(next(views), blocks.pool) as training, Blocks(next(views), blocks.pool) as testing:
+    with blocks.view(next(views)) as training, blocks.view(next(views)) as testing:
         weight, other = training.sum(_Weight()), testing.sum(_Weight())
         if not (weight > 0.0 and other > 0.0):
             none = "to learn from" if other > 0.0 else "held out"

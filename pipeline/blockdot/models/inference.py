@@ -37,8 +37,10 @@ from blockdot.models.likelihood import Likelihood, Multinomial, OneOutput, Separ
 from blockdot.models.model import Model
 from blockdot.models.null_model import null_parameters
 from blockdot.models.targets import Tally, tally
-from blockdot.objective.families import Binomial, Gaussian
+from blockdot.objective.binomial import Binomial
+from blockdot.objective.families import Gaussian
 from blockdot.objective.links import link_named
+from blockdot.objective.losses import Squared
 from blockdot.objective.objective import Objective
 from blockdot.objective.penalties import L2
 from blockdot.objective.predictors import Linear
@@ -53,16 +55,20 @@ class Inference:
     Attributes
     ----------
     names
-        Feature ids (or names), "intercept" last; of several classes pairs (class, feature), class by class.
+        Feature ids, or the names of what a store was made of ("distance", "carrier=UA"), "intercept" last; of several
+        classes pairs (class, feature), class by class.
     estimate, standard_error, z, p_value
         One number each a parameter; ``z`` is estimate over standard error, its p-value two-sided from the normal
         distribution, or from Student's t with ``df_residual`` where φ is estimated.
     covariance
         V, where it was made; None where standard errors were asked for some features alone.
     dispersion, deviance, null_deviance, pearson_chi2, log_likelihood, aic, bic, df_residual
-        Of the fit. ``log_likelihood`` (and AIC, BIC) are None for a Tweedie loss, which knows none in closed form, and
-        for one-vs-rest and labels, whose deviances are the sums of those of their models; for a normal loss it is taken
-        at the maximum likelihood estimate of φ, as R does.
+        Of the fit. ``log_likelihood`` (and AIC, BIC) are None for a Tweedie loss of p < 0 or p > 2, and for one-vs-rest
+        and labels, whose deviances are the sums of those of their models. Where φ is estimated it counts as one more
+        parameter, and the likelihood is taken at the deviance over the rows, as in R.
+        ``null_deviance`` is that of the best model without features; of z = offset where there is no intercept.
+    size
+        The number of observations: S, or with prior weights the rows that have any.
     reference
         Of a softmax, the class that the others are compared with; else None.
     """
@@ -79,6 +85,7 @@ class Inference:
     aic: float | None
     bic: float | None
     df_residual: float
+    size: float
     estimates_dispersion: bool
     reference: Any = None
     is_joint: bool = True
@@ -138,7 +145,7 @@ def infer(
     kind: Kind = "model",
     reference: Any = None,
     clusters: ArrayLike | None = None,
-    features: Sequence[int] | None = None,
+    features: Sequence[int | str] | None = None,
     weights: Weights = "frequency",
     pool: Pool | None = None,
 ) -> Inference:
@@ -152,11 +159,11 @@ def infer(
     reference
         Of a softmax, the class that the others are compared with: the first one by default.
     clusters
-        (n_rows,) labels, for "clustered", of data in memory; without them the groups of the rows are the clusters: of
-        a store those of its ``row_id`` column.
+        (n_rows,) labels, for kind="clustered", of data in memory; without them the groups of the rows are the clusters:
+        of a store those of its ``row_id`` column.
     features
-        Feature ids: their standard errors alone, each by a solve with conjugate gradients (of several classes, one for
-        each). The only way where more than 2,048 parameters occur.
+        Feature ids, or names: their standard errors alone, each by a solve with conjugate gradients (of several
+        classes, one for each). The only way where more than 2,048 parameters occur.
     weights
         What weights mean: "frequency", the number of equal rows (degrees of freedom S − p, robust Σ s u²), or "prior",
         the precision of a row (rows − p, robust Σ s² u²), as in R's glm.
@@ -165,6 +172,8 @@ def infer(
     """
     if kind not in ("model", "robust", "clustered"):
         raise SpecError(f"kind is {kind!r}; needed 'model', 'robust' or 'clustered'")
+    if clusters is not None and kind != "clustered":
+        raise SpecError(f"clusters go with kind='clustered', not with {kind!r}: name that kind, or leave them out")
     if weights not in ("frequency", "prior"):
         raise SpecError(f"weights is {weights!r}; needed 'frequency' or 'prior'")
     if features is not None and kind != "model":
@@ -178,9 +187,9 @@ def infer(
     training = model.outcome.judged(data)
     with training.on(pool or ThreadPool()) as blocks:
         found = tally(training, blocks, model.loss, len(model.info.labels or ()))
-        weight, pearson, deviance = blocks.sum(Describe(likelihood, predictor), w).numbers.tolist()
+        weight, rows, pearson, deviance = blocks.sum(Describe(likelihood, predictor), w).numbers.tolist()
         of_null = _null_deviance(model, likelihood, found, blocks)
-        size, estimate = weight if weights == "frequency" else float(data.n_rows), parameters.estimates(w)
+        size, estimate = weight if weights == "frequency" else rows, parameters.estimates(w)
         df = size - len(estimate)
         if likelihood.estimates_dispersion and not df > 0:
             raise DataError(
@@ -195,11 +204,11 @@ def infer(
             error = np.sqrt(np.diag(covariance))
         else:
             covariance, error = None, point.errors(places, names)
-        # R: the likelihood of a normal model at the mean square, which is its maximum
-        is_normal = isinstance(likelihood, OneOutput) and likelihood.is_normal
-        task = LogLikelihood(likelihood, predictor, deviance / size if is_normal else dispersion)
-        value = float(blocks.sum(task, w).numbers[0])
-    log_likelihood, p = None if math.isnan(value) else value, len(estimate) + is_normal
+        # R's: of a normal model the mean square, which is the likeliest; prior weights count as rows in others
+        counted = size if isinstance(model.loss, (Squared, Gaussian)) else weight
+        at = deviance / counted if likelihood.estimates_dispersion else dispersion
+        value = float(blocks.sum(LogLikelihood(likelihood, predictor, at, weights), w).numbers[0])
+    log_likelihood, p = None if math.isnan(value) else value, len(estimate) + likelihood.estimates_dispersion
     return Inference(
         names=names,
         estimate=estimate[places],
@@ -213,6 +222,7 @@ def infer(
         aic=None if log_likelihood is None else 2.0 * p - 2.0 * log_likelihood,
         bic=None if log_likelihood is None else p * math.log(size) - 2.0 * log_likelihood,
         df_residual=df,
+        size=size,
         estimates_dispersion=likelihood.estimates_dispersion,
         reference=None if likelihood.reference is None else model.class_labels.tolist()[likelihood.reference],
         is_joint=likelihood.is_joint,
@@ -230,6 +240,10 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> tuple[float,
         raise SpecError(
             "several models (one-vs-rest, labels) have no likelihood of their own: compare models of the softmax, or "
             "of one class at a time"
+        )
+    if not math.isclose(larger.size, smaller.size, rel_tol=1e-9):
+        raise SpecError(
+            f"the models were fitted to {larger.size:g} and {smaller.size:g} rows: compare models of the same rows"
         )
     freedom = round(smaller.df_residual - larger.df_residual)
     if freedom <= 0:
@@ -285,29 +299,35 @@ def _ridge(model: Model, blocks: Blocks) -> Vector:
 
 
 def _null_deviance(model: Model, likelihood: Likelihood, found: Tally, blocks: Blocks) -> float:
-    """The deviance of the best model without features."""
+    """The deviance of the best model without features, or of z = offset where there is no intercept."""
+    if not model.info.intercept:
+        plain = Linear(False, model.outputs)
+        return float(blocks.sum(Describe(likelihood, plain), np.zeros(plain.layout.size(blocks.n_features))).numbers[3])
     if isinstance(likelihood, OneOutput):
         return null_deviance(likelihood.family, found.mean, found, blocks)
     plain = Linear(True, model.outputs)
     null = null_parameters(Objective(model.loss, plain, L2(0.0), blocks), found)
-    return float(blocks.sum(Describe(likelihood, plain), null).numbers[2])
+    return float(blocks.sum(Describe(likelihood, plain), null).numbers[3])
 
 
 def _named(
-    model: Model, data: Dataset, parameters: Parameters, features: Sequence[int] | None
+    model: Model, data: Dataset, parameters: Parameters, features: Sequence[int | str] | None
 ) -> tuple[tuple[Any, ...], NDArray[np.intp]]:
     """The names of parameters, output by output, ascending by feature id, and their places among all."""
     ids, k, each = data.table.ids, parameters.k, parameters.each
     if features is None:
         order = np.argsort(ids)
-        names = [*ids[order].tolist(), *["intercept"] * (each - k)]
+        names = [*model.feature_names(ids[order]), *["intercept"] * (each - k)]
         own = np.concatenate([order, np.arange(k, each)])
     else:
-        where = {int(i): place for place, i in enumerate(ids)}
-        missing = [feature for feature in features if int(feature) not in where]
+        places = np.arange(len(ids)).tolist()
+        where: dict[int | str, int] = dict(
+            zip([*ids.tolist(), *model.feature_names(ids)], [*places, *places], strict=True)
+        )
+        missing = [feature for feature in features if feature not in where]
         if missing:
             raise SpecError(f"feature {missing[0]} does not occur in these data: name features that do")
-        names, own = list(features), np.array([where[int(feature)] for feature in features], np.intp)
+        names, own = list(features), np.array([where[feature] for feature in features], np.intp)
     if model.outputs is None:
         return tuple(names), own
     classes = model.class_labels.tolist()

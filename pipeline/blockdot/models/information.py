@@ -89,12 +89,12 @@ class _RowPass:
 
 
 class Describe(_RowPass):
-    """Σ s, Pearson's χ² and the deviance of one block."""
+    """Σ s, the rows that have a weight, Pearson's χ² and the deviance of one block."""
 
     def __call__(self, block: Block, w: Vector) -> Totals:
         y, s = targets(block), weights(block)
         pearson, deviance = self.likelihood.totals(y, raw(self.predictor, block, w), s)
-        return Totals(np.array([block.weight, pearson, deviance]))
+        return Totals(np.array([block.weight, len(block.counted), pearson, deviance]))
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,11 @@ class LogLikelihood(_RowPass):
     """The log likelihood of one block; NaN where there is none."""
 
     dispersion: float
+    weights: Weights = "frequency"
 
     def __call__(self, block: Block, w: Vector) -> Totals:
-        z = raw(self.predictor, block, w)
-        found = self.likelihood.log_likelihood(targets(block), z, weights(block), self.dispersion)
+        y, z, s, prior = targets(block), raw(self.predictor, block, w), weights(block), self.weights == "prior"
+        found = self.likelihood.log_likelihood(y, z, s, self.dispersion, prior=prior)
         return Totals(np.array([np.nan if found is None else found]))
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from blockdot.errors import SpecError
-from blockdot.objective.families import Binomial, Gamma, Gaussian, InverseGaussian, Poisson, Tweedie
+from blockdot.objective.binomial import Binomial
+from blockdot.objective.families import Gamma, Gaussian, InverseGaussian, Poisson, Tweedie
 from blockdot.objective.links import link_named
 from blockdot.objective.losses import Logistic, Loss, Squared
 from blockdot.objective.multiclass import BinaryCrossEntropy, Softmax

@@ -27,7 +27,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from blockdot.objective.families import Binomial, Family, Gaussian, Poisson
+from blockdot.objective.binomial import Binomial
+from blockdot.objective.families import Poisson
+from blockdot.objective.family import Family
 from blockdot.objective.losses import Loss, Weights
 from blockdot.vectors import Vector
 
@@ -79,8 +81,8 @@ class Likelihood(Protocol):
         """Pearson's χ², and the deviance."""
         ...
 
-    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float) -> float | None:
-        """None where there is none in closed form."""
+    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float, *, prior: bool) -> float | None:
+        """None where there is none in closed form; ``prior`` says that weights are the precision of one row."""
         ...
 
 
@@ -107,7 +109,7 @@ class ExpectedCurvature:
 
     def hess_dot(self, y: Vector, z: Vector, s: Weights, u: Vector) -> Vector:  # noqa: ARG002
         """S μ'²/Var(μ) u."""
-        return np.asarray(s * self.family.link.d1(z) ** 2 / self.family.variance(self.family.predict(z)) * u)
+        return np.asarray(s * self.family.information(z) * u)
 
     def predict(self, z: Vector) -> Vector:
         """μ."""
@@ -134,11 +136,6 @@ class OneOutput:
         """Not of counts and classes."""
         return not isinstance(self.family, (Poisson, Binomial))
 
-    @property
-    def is_normal(self) -> bool:
-        """Whether the dispersion is one more parameter of the likelihood, as R counts it."""
-        return isinstance(self.family, Gaussian)
-
     def scores(self, y: Vector, z: Vector, s: Weights) -> Vector:
         """(n, 1)."""
         return self.family.value_and_grad(y, z, s)[1][:, np.newaxis]
@@ -150,14 +147,13 @@ class OneOutput:
     variance = information
 
     def totals(self, y: Vector, z: Vector, s: Weights) -> tuple[float, float]:
-        """By the means."""
-        mean = self.family.predict(z)
-        return float(np.sum(s * (y - mean) ** 2 / self.family.variance(mean))), self.family.deviance(y, mean, s)
+        """Of the family."""
+        return self.family.pearson(y, z, s), self.family.deviance_at(y, z, s)
 
-    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float) -> float | None:
-        """Not of Tweedie's."""
-        known = getattr(self.family, "loglik", None)
-        return float(known(y, self.family.predict(z), s, dispersion)) if callable(known) else None
+    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float, *, prior: bool) -> float | None:
+        """NaN of some of Tweedie's."""
+        known: Any = self.family
+        return float(known.loglik(y, z, s, dispersion, prior=prior))
 
 
 @dataclass(frozen=True)
@@ -218,7 +214,15 @@ class Multinomial(_Classes):
         with np.errstate(divide="ignore"):
             return float(np.sum(s * (1.0 / own - 1.0))), 2.0 * float(self.loss.value(y, z, s))
 
-    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float) -> float | None:  # noqa: ARG002
+    def log_likelihood(
+        self,
+        y: Vector,
+        z: Vector,
+        s: Weights,
+        dispersion: float,  # noqa: ARG002
+        *,
+        prior: bool,  # noqa: ARG002
+    ) -> float | None:
         """Σ s log p."""
         return -float(self.loss.value(y, z, s))
 
@@ -254,5 +258,5 @@ class Separate(_Classes):
             pearson = np.sum(np.exp(t * z), axis=1)
         return float(np.sum(s * pearson)), 2.0 * float(self.loss.value(y, z, s))
 
-    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float) -> None:
+    def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float, *, prior: bool) -> None:
         """None: how the classes, or labels, of a row depend on each other K models by themselves do not know."""

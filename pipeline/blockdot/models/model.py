@@ -187,6 +187,23 @@ class Model:
         out[..., self.ids] = self.coef.T
         return out
 
+    def sparse_coef(self) -> sp.csr_array:
+        """The coefficients of all ``n_features`` features as a sparse array, (1, n_features) or (K, n_features)."""
+        rows = self.coef.reshape(len(self.ids), -1).T
+        outputs, place = np.nonzero(rows)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(outputs, minlength=len(rows)))])
+        return sp.csr_array((rows[outputs, place], self.ids[place], ends), shape=(len(rows), self.info.n_features))
+
+    def feature_names(self, ids: NDArray[np.int64]) -> list[Any]:
+        """What features are called, by the columns of the raw files that they were made of; else their numbers."""
+        if self.info.features is None:
+            return list(ids.tolist())
+        from blockdot.ingest.features import FittedFeatures, feature_names
+        from blockdot.ingest.spec import parse_spec
+
+        fitted = parse_spec(FittedFeatures, self.info.features, "features")
+        return list(ids.tolist()) if fitted.features is None else [*feature_names(fitted, ids)]
+
     def parameters(self, data: Dataset) -> Vector:
         """The parameter vector over the features that occur in ``data``; StoreError if they mean other things."""
         theirs, ours = _meaning(data.features), _meaning(self.info.features)
@@ -248,15 +265,15 @@ class Model:
         """The class of each row, the number that a regression expects, or (n, L) which labels, at raw predictions z."""
         return self.outcome.decide(z, self.class_labels)
 
-    def predict_proba(self, data: Rows | Paths, pool: Pool | None = None) -> Vector:
+    def predict_proba(self, data: Rows | Paths, pool: Pool | None = None, offset: ArrayLike | None = None) -> Vector:
         """(n, K) probabilities of the classes, which sum to 1, or of the labels, which do not; for classifiers."""
         if not self.is_classifier:
             return self.probabilities(np.empty(0))  # says why not
-        return self.probabilities(self.raw(data, pool))
+        return self.probabilities(self.raw(data, pool, offset))
 
-    def predict(self, data: Rows | Paths, pool: Pool | None = None) -> NDArray[Any]:
+    def predict(self, data: Rows | Paths, pool: Pool | None = None, offset: ArrayLike | None = None) -> NDArray[Any]:
         """The class of each row, the number that a regression expects, or (n, L) of 0 and 1 for labels."""
-        return self.decide(self.raw(data, pool))
+        return self.decide(self.raw(data, pool, offset))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the model as the directory ``path``, whole or not at all."""

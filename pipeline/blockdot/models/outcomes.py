@@ -173,7 +173,11 @@ class Classes(_OneClass):
         """(n, K); the sum is 1 for softmax, and one-vs-rest is brought to it."""
         p = self.loss.predict(z)
         total = np.sum(p, axis=1, keepdims=True)
-        return p / np.where(total > 0.0, total, 1.0)
+        if np.all(total > 0.0):
+            return np.asarray(p / total)
+        # no class of some row has a probability that is a number: only their ratios are
+        ratios = np.exp(self.log_probabilities(z))
+        return np.asarray(np.where(total > 0.0, p / np.where(total > 0.0, total, 1.0), ratios))
 
     def log_probabilities(self, z: Vector) -> Vector:
         """(n, K)."""

@@ -49,6 +49,7 @@ SMOOTH = ("newton-cg", "newton-cholesky", "gauss-newton", "lbfgs", "gradient-des
 PROXIMAL = ("proximal-newton", "owl-qn", "proximal-gradient")
 ONLINE = "online"
 SOLVERS = ("auto", *SMOOTH, *PROXIMAL, ONLINE)
+OfFeatures = ArrayLike | Mapping[int, float] | None
 AnySolver = (
     NewtonCG | NewtonCholesky | LBFGS | GradientDescent | Backtracking | ProximalNewton | OWLQN | ProximalGradient
 )
@@ -63,9 +64,10 @@ class Recipe:
     loss, options
         The loss's name and its options (kinds.py). "logistic" with more than two classes becomes ``multi_class``.
     alpha, l1_ratio, penalty_weights
-        α, ρ, and p: one number for each of the ``n_features`` of the data, or None for ones.
+        α, ρ, and p: one number for each of the ``n_features`` of the data, or by the ids of some of them, 1 for the
+        others; None for ones.
     lower, upper
-        Bounds of w: a number, or one for each of the ``n_features``; None for none.
+        Bounds of w: a number, or one for each of the ``n_features``, or by the ids of some; None for none.
     groups
         The group 0, 1, … of each of the ``n_features``: a group lasso.
     standardize
@@ -86,9 +88,9 @@ class Recipe:
     options: Mapping[str, Option] = field(default_factory=dict)
     alpha: float = 1e-6
     l1_ratio: float = 0.0
-    penalty_weights: ArrayLike | None = None
-    lower: ArrayLike | None = None
-    upper: ArrayLike | None = None
+    penalty_weights: OfFeatures = None
+    lower: OfFeatures = None
+    upper: OfFeatures = None
     groups: ArrayLike | None = None
     penalty: Penalty | None = None
     """A penalty of the user's own, in the place of all the above."""
@@ -191,20 +193,22 @@ class Recipe:
             return self.penalty
         alpha = self.alpha / models
         if self.groups is not None:
-            groups = _of_features("groups", self.groups, data)
-            _, places = np.unique(groups, return_inverse=True)
-            return GroupLasso(alpha, places.astype(np.int64), self.l1_ratio, models)
+            groups = _of_features("groups", self.groups, data, np.nan)
+            names, places = np.unique(groups, return_inverse=True)
+            every, sizes = np.unique(np.asarray(self.groups, np.float64), return_counts=True)
+            sizes = sizes[np.searchsorted(every, names)]  # also of features that do not occur
+            return GroupLasso(alpha, places.astype(np.int64), self.l1_ratio, models, sizes)
         if self.l1_ratio == 0 and self.penalty_weights is None and self.lower is None and self.upper is None:
             return L2(alpha)
         weights = None if self.penalty_weights is None else self.weights_of(data)
         scale = scaling.sd if isinstance(scaling, Standardized) else np.ones(1)
-        lower = -np.inf if self.lower is None else _of_features("lower bounds", self.lower, data)[:, np.newaxis] * scale
-        upper = np.inf if self.upper is None else _of_features("upper bounds", self.upper, data)[:, np.newaxis] * scale
+        lower = _of_features("lower bounds", self.lower, data, -np.inf)[:, np.newaxis] * scale
+        upper = _of_features("upper bounds", self.upper, data, np.inf)[:, np.newaxis] * scale
         return ElasticNet(alpha, self.l1_ratio, weights, lower, upper)
 
     def weights_of(self, data: Dataset) -> Vector:
         """P of the features that occur in ``data``, in the order of their table."""
-        return _of_features("penalty_weights", 1.0 if self.penalty_weights is None else self.penalty_weights, data)
+        return _of_features("penalty_weights", self.penalty_weights, data, 1.0)
 
     def make_solver(self, objective: Objective, data: Dataset) -> tuple[AnySolver, str]:
         """The solver that the recipe names, or the one that suits the objective and the data, and the reason."""
@@ -275,8 +279,23 @@ def _is_flat(objective: Objective) -> bool:
     return hasattr(objective.loss, "smoothing") and not objective.penalty.strong_convexity > 0.0
 
 
-def _of_features(name: str, values: ArrayLike, data: Dataset) -> Vector:
-    """A number for each feature that occurs, in the order of the table, from one, or one for each of n_features."""
+def _of_features(name: str, values: OfFeatures, data: Dataset, others: float) -> Vector:
+    """A number for each feature that occurs, in the order of the table.
+
+    From one, one for each of n_features, or those of some features by their ids; ``others`` have the rest, or all.
+    """
+    if values is None:
+        return np.full(len(data.table), others)
+    if isinstance(values, Mapping):
+        strange = [key for key in values if not (isinstance(key, (int, np.integer)) and 0 <= key < data.n_features)]
+        if strange:
+            raise SpecError(
+                f"{name} names the feature {strange[0]!r}; needed numbers from 0 to {data.n_features - 1:,}"
+            )
+        found = np.array([values.get(int(i), others) for i in data.table.ids], np.float64)
+        if np.any(np.isnan(found)):
+            raise SpecError(f"{name} has NaN for a feature; needed numbers")
+        return found
     array: NDArray[np.float64] = np.asarray(values, np.float64)
     if array.ndim == 0:
         return np.full(len(data.table), float(array))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight
 
@@ -39,11 +40,17 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]
         z = self._raw(X, offset)
         return self.model_.decide(z)
 
-    def score(self, X: Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
-        """R², on a Dataset or on a matrix with y."""
+    def score(
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> float:
+        """R², on a Dataset or on a matrix with y (and the offsets of the rows, if they have any)."""
         if isinstance(X, Dataset):
             return self._metric("r2", X)
-        return float(super().score(X, y, sample_weight))
+        return float(r2_score(y, self.predict(X, offset), sample_weight=sample_weight))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -119,10 +126,19 @@ class GeneralizedLinear(Regressor):
         )
         return tags
 
-    def score(self, X: Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
-        """D², on a Dataset or on a matrix with y."""
+    def score(
+        self,
+        X: Rows,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> float:
+        """D², on a Dataset or on a matrix with y; with offsets against the best model that has them and no features."""
         if isinstance(X, Dataset):
             return self._metric("d2", X)
+        if offset is not None:
+            with self._pool() as pool, self._training_data(X, y, sample_weight, offset, pool, reset=False) as data:
+                return self._metric("d2", data)
         mean = self.predict(X)
         loss: Any = self.model_.loss
         target = np.asarray(y, np.float64)

@@ -190,7 +190,7 @@ def smoothed(blocks: Blocks, found: Tally) -> Iterator[Blocks]:
     if not columns.size:
         yield blocks
         return
-    with Blocks(SmoothedSource(blocks.source, columns, found.smoothed_shares[columns]), blocks.pool) as view:
+    with blocks.view(SmoothedSource(blocks.source, columns, found.smoothed_shares[columns])) as view:
         yield view
 
 
@@ -220,7 +220,10 @@ def class_labels(data: Dataset, loss: str) -> tuple[float, ...] | None:
             )
         return None
     if data.labels is None:
-        raise DataError(f"{where} has more than 256 distinct labels; a classifier needs fewer classes")
+        raise DataError(
+            f"{where} has more than 256 distinct labels; a classifier takes at most as many: merge rare ones, or "
+            "fit a regression if they are numbers"
+        )
     found = ", ".join(f"{label:g}" for label in data.labels[:5])
     if len(data.labels) < 2:
         raise DataError(f"{where} has one class only (labels: {found}); needed at least 2 to tell apart")

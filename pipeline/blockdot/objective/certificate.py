@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 
+from blockdot.objective.duality import duality_gap
 from blockdot.objective.objective import Objective
 from blockdot.vectors import Vector, norm
 
@@ -25,19 +26,27 @@ def gap_bound(objective: Objective, w: Vector, grad: Vector) -> float | None:
     Where the penalty has a term that is not smooth, ``grad`` is the residual, a subgradient of the whole: the bound
     holds for the whole, because all that is used of F is that a subgradient supports it.
 
-    There is none without a penalty, and for a loss of which no M is known (``loss.self_concordance``). With an
-    intercept it costs one pass; it is infinite where the intercept is too far from its best value.
+    There is none for a loss that is not known to be convex (``loss.is_convex``), and none where a weight is not
+    penalised. With an intercept it costs one pass; where no M is known (``loss.self_concordance``), several intercepts
+    are there, the only one is too far from its best value, or the penalty is not strongly convex, it is the duality gap
+    (duality.py), of two passes or three, where the loss has a conjugate.
     """
-    alpha = objective.penalty.strong_convexity
-    if not alpha > 0.0:
-        return None
-    layout = objective.predictor.layout
-    rows, tail = layout.split(grad)
-    if not tail.size:
-        return norm(rows.ravel()) ** 2 / (2.0 * alpha)
+    alpha, tail = objective.penalty.strong_convexity, objective.layout.split(grad)[1]
+    if alpha > 0.0 and not tail.size and getattr(objective.loss, "is_convex", False):
+        return norm(grad) ** 2 / (2.0 * alpha)
+    found = math.inf
+    if alpha > 0.0 and tail.size == 1 and objective.predictor.is_affine:
+        found = _by_concordance(objective, w, grad)
+    return found if found < math.inf else duality_gap(objective, w)
+
+
+def _by_concordance(objective: Objective, w: Vector, grad: Vector) -> float:
+    """The bound above; ∞ where no M is known, or the intercept is too far away."""
     m = getattr(objective.loss, "self_concordance", None)
-    if m is None or tail.size > 1 or not objective.predictor.is_affine:
-        return None
+    if m is None:
+        return math.inf
+    alpha, layout = objective.penalty.strong_convexity, objective.layout
+    rows, tail = layout.split(grad)
     diagonal, (h,) = layout.split(objective.hess_diag(w))
     slope = abs(float(tail[0]))
     ridge, _ = layout.split(objective.penalty.hess_diag(objective.size, layout))

@@ -15,6 +15,7 @@ To the loss, a row of M models is M rows with the same target: seen so, z is (n 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +39,11 @@ class Columns:
         if is_coupled(loss):
             return CoupledColumns(loss, models)
         return SmoothedColumns(loss, models) if hasattr(loss, "smoothing") else cls(loss, models)
+
+    @property
+    def is_convex(self) -> bool:
+        """Whether the loss is."""
+        return bool(getattr(self.loss, "is_convex", False))
 
     @property
     def outputs(self) -> int:
@@ -97,6 +103,14 @@ class SmoothedColumns(Columns):
         """How far below the loss that is meant a row's loss is, at most."""
         loss: Any = self.loss
         return float(loss.bias_bound)
+
+    @property
+    def conjugate(self) -> Callable[[Vector, Vector], Vector] | None:
+        """That of the loss, of each model; None where it has none."""
+        loss: Any = self.loss
+        if not callable(getattr(loss, "conjugate", None)):
+            return None
+        return lambda y, u: loss.conjugate(np.repeat(y, self.models), self._joined(u)).reshape(u.shape)
 
     def smoothed(self, width: float) -> SmoothedColumns:
         """The same with corners of another width."""

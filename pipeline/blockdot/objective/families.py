@@ -13,7 +13,7 @@
 (McCullagh & Nelder, *Generalized Linear Models*, 2nd ed. (1989), sections 2.2 and 2.5; Jørgensen, *J. R. Stat. Soc. B*
 49 (1987), for Tweedie's.) The second derivative is the observed one, not its expectation: it is negative in places
 where the link is not the canonical one. The logarithmic link has its own formulas in z (log_link.py), and the binomial
-family those of both tails (links.py).
+family those of both tails (binomial.py, links.py).
 
 A z that stands for no mean of the family has the loss ∞ and no derivative (NaN). A row of weight 0 counts for nothing
 wherever its z is.
@@ -22,7 +22,8 @@ wherever its z is.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,103 +31,13 @@ from numpy.typing import NDArray
 
 from blockdot.errors import SpecError
 from blockdot.objective import log_link
-from blockdot.objective.links import Identity, Link, Log, Logit, Power, quiet
-from blockdot.objective.losses import Fault, Logistic, Weights, first_fault
+from blockdot.objective.family import Family, relative_entropy, times, total
+from blockdot.objective.link import Link, quiet
+from blockdot.objective.links import Identity, Inverse, Log, Power
+from blockdot.objective.losses import Weights
 from blockdot.vectors import Vector
 
-_IDENTITY, _LOG, _LOGIT = Identity(), Log(), Logit()
-_LOGISTIC = Logistic()
-
-
-class Family(ABC):
-    """A family with its link: a loss, and what is known of the distribution. ``lowest`` < μ < ``highest``."""
-
-    outputs = None
-    highest = math.inf
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.link, Link):
-            raise SpecError(
-                f"link is {self.link!r}; needed a Link of blockdot.objective.links, as Log() or link_named('log')"
-            )
-
-    @property
-    def lowest(self) -> float:
-        """0."""
-        return 0.0
-
-    @property
-    @abstractmethod
-    def link(self) -> Link:
-        """What μ depends on z by."""
-
-    @abstractmethod
-    def variance(self, mu: Vector) -> Vector:
-        """V(μ)."""
-
-    @abstractmethod
-    def targets_start(self, y: Vector) -> Vector:
-        """A mean to start from for each row: near y, and such that the link of it is finite."""
-
-    @property
-    @abstractmethod
-    def self_concordance(self) -> float | None:
-        """M, where there is one."""
-
-    @property
-    @abstractmethod
-    def _needed(self) -> str: ...
-
-    @abstractmethod
-    def _takes(self, y: Vector) -> NDArray[np.bool_]: ...
-
-    @abstractmethod
-    def _losses_and_slopes(self, y: Vector, z: Vector) -> tuple[Vector, Vector]: ...
-
-    @abstractmethod
-    def _curvatures(self, y: Vector, z: Vector) -> Vector: ...
-
-    @abstractmethod
-    def _half_deviance(self, y: Vector, mu: Vector) -> Vector: ...
-
-    @quiet
-    def value(self, y: Vector, z: Vector, s: Weights) -> float:
-        """Σ s ℓ(y, z); ∞ where a row's z is outside of the domain."""
-        losses, _ = self._losses_and_slopes(y, z)
-        return _total(losses, s)
-
-    @quiet
-    def value_and_grad(self, y: Vector, z: Vector, s: Weights) -> tuple[float, Vector]:
-        """The value, and s dℓ/dz."""
-        losses, slopes = self._losses_and_slopes(y, z)
-        return _total(losses, s), _weighted(slopes, s)
-
-    @quiet
-    def hess_dot(self, y: Vector, z: Vector, s: Weights, u: Vector) -> Vector:
-        """s d²ℓ/dz² u."""
-        return _weighted(self._curvatures(y, z), s) * u
-
-    def predict(self, z: Vector) -> Vector:
-        """μ."""
-        return self.link.inverse(z)
-
-    def check(self, y: Vector) -> Fault | None:
-        """What y must be is in the table above."""
-        return first_fault(y, np.isfinite(y) & self._takes(y), type(self).__name__, self._needed)
-
-    def start_z(self, y_mean: float) -> float:
-        """g(ȳ); of ``targets_start(ȳ)`` where ȳ is no mean of the family."""
-        mean = np.array([y_mean])
-        if not (max(self.lowest, self.link.lowest) < y_mean < min(self.highest, self.link.highest)):
-            mean = self.targets_start(mean)
-        return float(self.link.link(mean)[0])
-
-    @quiet
-    def deviance(self, y: Vector, mu: Vector, s: Weights) -> float:
-        """2 Σ s [log f(y; y) − log f(y; μ)], at dispersion 1: 0 for μ = y; ∞ for a μ that is no mean of the family."""
-        inside = (self.lowest < mu) & (mu < self.highest)
-        half = np.where(inside | (y == mu), np.maximum(self._half_deviance(y, mu), 0.0), np.inf)
-        return 2.0 * _total(half, s)
+_IDENTITY, _LOG = Identity(), Log()
 
 
 class _PowerFamily(Family):
@@ -161,6 +72,16 @@ class _PowerFamily(Family):
         if self.power >= 1.0:
             return y + 0.1
         return y if max(self.lowest, self.link.lowest) < 0.0 else np.where(y > 0.0, y, 0.1)
+
+    @property
+    def is_convex(self) -> bool:
+        """With the canonical link, z = μ¹⁻ᵖ; with the logarithm for 1 ≤ p ≤ 2; and μ − y log μ in μ itself."""
+        if _is_log(self.link):
+            return 1.0 <= self.power <= 2.0
+        if isinstance(self.link, Identity):
+            return self.power in (0.0, 1.0)
+        canonical = -1.0 if isinstance(self.link, Inverse) else getattr(self.link, "power", None)
+        return canonical is not None and math.isclose(canonical, 1.0 - self.power)
 
     @property
     def self_concordance(self) -> float | None:
@@ -207,14 +128,14 @@ class _PowerFamily(Family):
             return mu - y * np.log(mu)
         if p == 2.0:
             return y / mu + np.log(mu)
-        return np.power(mu, 2.0 - p) / (2.0 - p) - _times(y, np.power(mu, 1.0 - p)) / (1.0 - p)
+        return np.power(mu, 2.0 - p) / (2.0 - p) - times(y, np.power(mu, 1.0 - p)) / (1.0 - p)
 
     def _half_deviance(self, y: Vector, mu: Vector) -> Vector:
         p = self.power
         if p == 0.0:
             return 0.5 * (y - mu) ** 2
         if p == 1.0:
-            return _relative_entropy(y, mu)
+            return relative_entropy(y, mu)
         if p == 2.0:
             r = (y - mu) / mu
             return r - np.log1p(r)
@@ -233,9 +154,13 @@ class Gaussian(_PowerFamily):
     power = 0.0
 
     @quiet
-    def loglik(self, y: Vector, mu: Vector, s: Weights, dispersion: float = 1.0) -> float:
-        """Σ s log f(y; μ, φ), the dispersion φ the variance."""
-        return -_total(0.5 * ((y - mu) ** 2 / dispersion + math.log(2.0 * math.pi * dispersion)), s)
+    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0, *, prior: bool = False) -> float:
+        """Σ s log f(y; μ, φ), the dispersion φ the variance; of ``prior`` weights Σ log f(y; μ, φ/s)."""
+        square, spread = (y - self.predict(z)) ** 2 / dispersion, math.log(2.0 * math.pi * dispersion)
+        if not prior or isinstance(s, float):
+            return -total(0.5 * (square + spread), s)
+        count = s > 0.0
+        return -0.5 * float(np.sum(s[count] * square[count] + spread - np.log(s[count])))
 
 
 @dataclass(frozen=True)
@@ -247,12 +172,26 @@ class Poisson(_PowerFamily):
     power = 1.0
     _needed = "counts, at least 0"
 
+    @property
+    def conjugate(self) -> Callable[[Vector, Vector], Vector] | None:
+        """Μ log μ − μ, μ = u + y, of the logarithmic link; None for others."""
+        return _poisson_conjugate if _is_log(self.link) else None
+
     @quiet
-    def loglik(self, y: Vector, mu: Vector, s: Weights, dispersion: float = 1.0) -> float:  # noqa: ARG002
+    def loglik(
+        self,
+        y: Vector,
+        z: Vector,
+        s: Weights,
+        dispersion: float = 1.0,  # noqa: ARG002
+        *,
+        prior: bool = False,  # noqa: ARG002
+    ) -> float:
         """Σ s log f(y; μ); the dispersion is 1, whatever was estimated."""
         from scipy.special import gammaln, xlogy
 
-        return -_total(np.asarray(mu - xlogy(y, mu) + gammaln(y + 1.0)), s)
+        mu = self.predict(z)
+        return -total(np.asarray(mu - xlogy(y, mu) + gammaln(y + 1.0)), s)
 
 
 @dataclass(frozen=True)
@@ -264,12 +203,20 @@ class Gamma(_PowerFamily):
     power = 2.0
 
     @quiet
-    def loglik(self, y: Vector, mu: Vector, s: Weights, dispersion: float = 1.0) -> float:
-        """Σ s log f(y; μ, φ), with the shape k = 1/φ and the scale μ/k."""
+    def loglik(
+        self,
+        y: Vector,
+        z: Vector,
+        s: Weights,
+        dispersion: float = 1.0,
+        *,
+        prior: bool = False,  # noqa: ARG002
+    ) -> float:
+        """Σ s log f(y; μ, φ), with the shape k = 1/φ and the scale μ/k; R's takes prior weights so, too."""
         from scipy.special import gammaln
 
-        k = 1.0 / dispersion
-        return -_total(k * (y / mu - np.log(k * y / mu)) + np.log(y) + float(gammaln(k)), s)
+        k, mu = 1.0 / dispersion, self.predict(z)
+        return -total(k * (y / mu - np.log(k * y / mu)) + np.log(y) + float(gammaln(k)), s)
 
 
 @dataclass(frozen=True)
@@ -281,10 +228,19 @@ class InverseGaussian(_PowerFamily):
     power = 3.0
 
     @quiet
-    def loglik(self, y: Vector, mu: Vector, s: Weights, dispersion: float = 1.0) -> float:
-        """Σ s log f(y; μ, φ), with the shape λ = 1/φ."""
+    def loglik(
+        self,
+        y: Vector,
+        z: Vector,
+        s: Weights,
+        dispersion: float = 1.0,
+        *,
+        prior: bool = False,  # noqa: ARG002
+    ) -> float:
+        """Σ s log f(y; μ, φ), with the shape λ = 1/φ; R's takes prior weights so, too."""
+        mu = self.predict(z)
         spread = np.log(2.0 * math.pi * dispersion * y**3)
-        return -_total(0.5 * ((y - mu) ** 2 / (dispersion * y * mu**2) + spread), s)
+        return -total(0.5 * ((y - mu) ** 2 / (dispersion * y * mu**2) + spread), s)
 
 
 @dataclass(frozen=True)
@@ -305,89 +261,35 @@ class Tweedie(_PowerFamily):
             )
         super().__post_init__()
 
+    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0, *, prior: bool = False) -> float:
+        """Σ s log f(y; μ, φ), of ``prior`` weights Σ log f(y; μ, φ/s); NaN for p < 0 and p > 2, but for p = 3."""
+        named = _NAMED.get(self.power)
+        if named is not None:
+            return named(self.link).loglik(y, z, s, dispersion, prior=prior)
+        if not 1.0 < self.power < 2.0:
+            return math.nan
+        from blockdot.objective import tweedie_density
 
-@dataclass(frozen=True)
-class Binomial(Family):
-    """Shares of successes, with the numbers of trials as weights; 0 and 1 for one trial a row."""
-
-    link: Link = _LOGIT
-
-    highest = 1.0
-    _needed = "shares, 0 to 1"
-
-    def value(self, y: Vector, z: Vector, s: Weights) -> float:
-        """Σ s ℓ(y, z)."""
-        return _LOGISTIC.value(y, z, s) if self._is_logistic else super().value(y, z, s)
-
-    def value_and_grad(self, y: Vector, z: Vector, s: Weights) -> tuple[float, Vector]:
-        """The value, and s dℓ/dz."""
-        return _LOGISTIC.value_and_grad(y, z, s) if self._is_logistic else super().value_and_grad(y, z, s)
-
-    def hess_dot(self, y: Vector, z: Vector, s: Weights, u: Vector) -> Vector:
-        """s d²ℓ/dz² u."""
-        return _LOGISTIC.hess_dot(y, z, s, u) if self._is_logistic else super().hess_dot(y, z, s, u)
-
-    def variance(self, mu: Vector) -> Vector:
-        """μ (1 − μ)."""
-        return mu * (1.0 - mu)
-
-    def targets_start(self, y: Vector) -> Vector:
-        """Halfway between y and ½."""
-        return 0.5 * y + 0.25
-
-    @quiet
-    def loglik(self, y: Vector, mu: Vector, s: Weights, dispersion: float = 1.0) -> float:  # noqa: ARG002
-        """Σ s [y log μ + (1 − y) log(1 − μ)]: of the trials in their order, without the binomial coefficient."""
-        return -_total(_times(y, -np.log(mu)) + _times(1.0 - y, -np.log1p(-mu)), s)
-
-    @property
-    def self_concordance(self) -> float | None:
-        """1 with the logit, otherwise none."""
-        return _LOGISTIC.self_concordance if self._is_logistic else None
-
-    @property
-    def _is_logistic(self) -> bool:
-        return isinstance(self.link, Logit)
-
-    def _takes(self, y: Vector) -> NDArray[np.bool_]:
-        return (y >= 0.0) & (y <= 1.0)
-
-    def _losses_and_slopes(self, y: Vector, z: Vector) -> tuple[Vector, Vector]:
-        return _blend(y, self.link.log_tails(z)), _blend(y, self.link.log_tails_d1(z))
-
-    def _curvatures(self, y: Vector, z: Vector) -> Vector:
-        return _blend(y, self.link.log_tails_d2(z))
-
-    def _half_deviance(self, y: Vector, mu: Vector) -> Vector:
-        return _relative_entropy(y, mu) + _relative_entropy(1.0 - y, 1.0 - mu)
+        count = np.ones(len(y)) if isinstance(s, float) else s
+        kept = count > 0.0
+        phi = dispersion / count[kept] if prior else np.full(int(np.sum(kept)), dispersion)
+        found = tweedie_density.log_density(y[kept], self.predict(z[kept]), phi, self.power)
+        return float(np.sum(found if prior else count[kept] * found))
 
 
-def _blend(y: Vector, tails: tuple[Vector, Vector]) -> Vector:
-    """−y up − (1 − y) down."""
-    up, down = tails
-    return _times(y, -up) + _times(1.0 - y, -down)
+_NAMED: dict[float, type[Gaussian | Poisson | Gamma | InverseGaussian]] = {
+    0.0: Gaussian,
+    1.0: Poisson,
+    2.0: Gamma,
+    3.0: InverseGaussian,
+}
 
 
-def _times(y: Vector, v: Vector) -> Vector:
-    """y v, and 0 for y = 0, even where v is infinite."""
-    return np.where(y == 0.0, 0.0, y * v)
+def _poisson_conjugate(y: Vector, u: Vector) -> Vector:
+    from scipy.special import xlogy
 
-
-def _relative_entropy(y: Vector, mu: Vector) -> Vector:
-    """y log(y/μ) − y + μ, with 0 log 0 = 0."""
-    from scipy.special import kl_div
-
-    return np.asarray(kl_div(y, mu))
-
-
-def _weighted(v: Vector, s: Weights) -> Vector:
-    """s v, and 0 for s = 0, even where v is infinite or NaN."""
-    return s * v if isinstance(s, float) else np.where(s > 0.0, s * v, 0.0)
-
-
-def _total(losses: Vector, s: Weights) -> float:
-    """Σ s ℓ, a NaN of which stands for a z outside of the domain."""
-    return float(np.sum(_weighted(np.where(np.isnan(losses), np.inf, losses), s)))
+    mu = np.maximum(u + y, 0.0)
+    return np.asarray(xlogy(mu, mu) - mu)
 
 
 def _is_log(link: Link) -> bool:

@@ -32,9 +32,13 @@ class Loss(Protocol):
 
     outputs : int or None
         None, as without it: z is (n,). K: z, and with it the gradient and u, is (n, K).
+    is_convex : bool
+        Whether ℓ is convex in z: without that no fit reports a bound on how far it is from the minimum.
     self_concordance : float or None
-        An M with |ℓ‴| ≤ M ℓ″ in z, for a convex loss: then fits report a bound on how far they are from the minimum
-        (see certificate.py). None where there is no such constant.
+        An M with |ℓ‴| ≤ M ℓ″ in z, for a convex loss: it makes that bound hold with an intercept (see certificate.py).
+        None where there is no such constant.
+    conjugate(y, u) -> array shaped as u
+        ℓ*(y, u) = max_z u z − ℓ(y, z), for u between 0 and a slope of the loss: the same by duality (see duality.py).
     hess_diag(y, z, s) -> (n, K)
         The diagonal of a row's Hessian times s, for a loss that couples the outputs of a row; its ``hess_dot`` is then
         the product with a full matrix. Losses without it are pointwise in each of the outputs.
@@ -89,6 +93,7 @@ class Squared:
     """½ (y − z)²."""
 
     outputs = None
+    is_convex = True
     self_concordance = 0.0
 
     def value(self, y: Vector, z: Vector, s: Weights) -> float:
@@ -103,6 +108,10 @@ class Squared:
     def hess_dot(self, y: Vector, z: Vector, s: Weights, u: Vector) -> Vector:  # noqa: ARG002
         """S u."""
         return s * u
+
+    def conjugate(self, y: Vector, u: Vector) -> Vector:
+        """½ u² + u y."""
+        return u * (0.5 * u + y)
 
     def predict(self, z: Vector) -> Vector:
         """The prediction is z."""
@@ -122,6 +131,7 @@ class Logistic:
     """log(1 + eᶻ) − y z, with y in {0, 1}."""
 
     outputs = None
+    is_convex = True
     self_concordance = 1.0
 
     def value(self, y: Vector, z: Vector, s: Weights) -> float:
@@ -140,6 +150,13 @@ class Logistic:
         product = np.empty(z.size)
         logistic_kernel.hess_dot(np.ravel(z), _weights(s, z), _like(u, z), product)
         return product.reshape(z.shape)
+
+    def conjugate(self, y: Vector, u: Vector) -> Vector:
+        """P log p + (1 − p) log(1 − p), p = u + y."""
+        from scipy.special import xlogy
+
+        p = np.clip(u + y, 0.0, 1.0)
+        return np.asarray(xlogy(p, p) + xlogy(1.0 - p, 1.0 - p))
 
     def predict(self, z: Vector) -> Vector:
         """σ(z), the probability of y = 1."""

@@ -119,7 +119,7 @@ def merged(blocks: Blocks, table: FeatureTable) -> Iterator[tuple[Blocks, Mergin
     if sum(len(each.positions) for each in found) != single:
         raise DataError(_COUNTS)
     source = MergedSource(blocks.source, first, tuple(starts.tolist()))
-    with Blocks(source, blocks.pool) as view:
+    with blocks.view(source) as view:
         yield view, Merged(first, owner, share)
 
 

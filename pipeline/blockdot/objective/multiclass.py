@@ -35,6 +35,8 @@ class Softmax:
 
     outputs: int
 
+    is_convex = True
+
     def __post_init__(self) -> None:
         _check_outputs(self.outputs, 2)
 
@@ -54,6 +56,29 @@ class Softmax:
         product = empty(z.shape)
         softmax_kernel.hess_dot(np.ascontiguousarray(z), _of_rows(s, z), np.ascontiguousarray(u), product)
         return product
+
+    def conjugate(self, y: Vector, u: Vector) -> Vector:
+        """P_c log p_c, p = u + e_y, whose sum over the classes it is; (n, K)."""
+        from scipy.special import xlogy
+
+        p = np.maximum(u + self._units(y), 0.0)
+        return np.asarray(xlogy(p, p))
+
+    def slope_sums(self, y: Vector, slope: Vector, s: Weights) -> Vector:
+        """(2, K) Σ s p and Σ s e_y, which are the same where the intercepts are at their best."""
+        own = self._units(y)
+        return np.stack([np.sum(_beside(s) * part, axis=0) for part in (slope + own, own)])
+
+    def balanced(self, y: Vector, slope: Vector, sums: Vector) -> Vector:
+        """(1 − θ) p + r − e_y, r_c = (S_c − (1 − θ) P_c)/S, with the least θ for which no r_c is below 0.
+
+        P and S_c are the ``sums``: so Σ s of it is 0, and it is p' − e_y of a p' that is a distribution.
+        """
+        p_sums, shares = sums
+        theta = max(float(np.max(1.0 - shares / np.where(p_sums > 0.0, p_sums, np.inf))), 0.0)
+        own = self._units(y)
+        rest = np.maximum(shares - (1.0 - theta) * p_sums, 0.0) / np.sum(shares)
+        return np.asarray((1.0 - theta) * (slope + own) + rest - own)
 
     def hess_diag(self, y: Vector, z: Vector, s: Weights) -> Vector:  # noqa: ARG002
         """s p (1 − p); (n, K)."""
@@ -75,6 +100,10 @@ class Softmax:
         z = np.log(y_mean)
         return np.asarray(z - np.mean(z))
 
+    def _units(self, y: Vector) -> Vector:
+        """e_y; (n, K)."""
+        return np.asarray(y[:, np.newaxis] == np.arange(self.outputs), np.float64)
+
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy:
@@ -82,6 +111,7 @@ class BinaryCrossEntropy:
 
     outputs: int
 
+    is_convex = True
     self_concordance = 1.0
 
     def __post_init__(self) -> None:
@@ -98,6 +128,10 @@ class BinaryCrossEntropy:
     def hess_dot(self, y: Vector, z: Vector, s: Weights, u: Vector) -> Vector:
         """s σ(z_c) (1 − σ(z_c)) u_c; (n, K)."""
         return _LOGISTIC.hess_dot(y, z, _beside(s), u)
+
+    def conjugate(self, y: Vector, u: Vector) -> Vector:
+        """That of the logistic loss for each class; (n, K)."""
+        return _LOGISTIC.conjugate(self._labels(y), u)
 
     def predict(self, z: Vector) -> Vector:
         """σ(z), the probability of each class for itself; (n, K)."""

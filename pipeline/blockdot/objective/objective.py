@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -87,8 +89,7 @@ class Objective:
 
     def value_and_grad(self, w: Vector) -> tuple[float, Vector]:
         """F(w) and its gradient."""
-        out = self._outward(w)
-        total = self.blocks.sum(passes.ValueAndGrad(self.loss, self.predictor, self._key(out)), out)
+        total = self.summed(passes.ValueAndGrad, w)
         return self._value(total, w), self._gradient(total, self.penalty.grad(w, self.layout))
 
     def value_along(self, w: Vector, direction: Vector, t: float) -> float:
@@ -132,12 +133,8 @@ class Objective:
 
     def gauss_newton_diag(self, w: Vector) -> Vector:
         """The diagonal of the Gauss–Newton matrix of F at w, less what couples the outputs of a row."""
-        out = self._outward(w)
-        total = self.blocks.sum(passes.HessDiag(self.loss, self.predictor, self._key(out)), out)
-        border = np.empty(0)
-        if self.scaling.needs_border:
-            border = self._mean(self.blocks.sum(passes.Border(self.loss, self.predictor, self._key(out)), out))
-        diagonal = self.scaling.diagonal(self._mean(total), border, self.layout)
+        border = self._mean(self.summed(passes.Border, w)) if self.scaling.needs_border else np.empty(0)
+        diagonal = self.scaling.diagonal(self._mean(self.summed(passes.HessDiag, w)), border, self.layout)
         diagonal += self.penalty.hess_diag(self.size, self.layout)
         return diagonal
 
@@ -203,8 +200,7 @@ class Objective:
 
         Or the mean of these ``together``.
         """
-        out = self._outward(w)
-        total = self.blocks.sum(passes.Gram(self.loss, self.predictor, self._key(out), m, together), out)
+        total = self.summed(passes.Gram, w, m, together)
         rows, tail = self.layout.split(self.penalty.hess_diag(self.size, self.layout))
         diagonals = np.concatenate([rows[:m], tail.reshape(-1, self.layout.width)]).T
         if together:
@@ -236,7 +232,12 @@ class Objective:
         join = partial(passes.joined, n_features=self.blocks.n_features)
         step = -(-len(parts) // _SAMPLE_BLOCKS)
         groups = [parts[i : i + step] for i in range(0, len(parts), step)]
-        return Blocks(MemorySource(tuple(pool.map(join, groups)), self.blocks.n_features), pool)
+        return self.blocks.view(MemorySource(tuple(pool.map(join, groups)), self.blocks.n_features), pool)
+
+    def summed(self, task: Callable[..., Any], w: Vector, *options: Any) -> Any:
+        """The sum over the blocks of a pass that looks at w: ``task(loss, predictor, key of w, *options)``."""
+        out = self._outward(w)
+        return self.blocks.sum(task(self.loss, self.predictor, self._key(out), *options), out)
 
     def _curved(self, task: type[passes.HessVec | passes.GaussNewtonVec], w: Vector, v: Vector) -> Vector:
         out = self._outward(w)

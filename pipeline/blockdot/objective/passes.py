@@ -93,7 +93,9 @@ Gather = Callable[[], Vector]
 
 
 @dataclass(frozen=True)
-class _LossPass:
+class LossPass:
+    """What is done at some parameters with the rows of a block: with z, and what follows from it."""
+
     loss: Loss
     predictor: Predictor
     key: bytes = b""
@@ -138,7 +140,7 @@ class _LossPass:
         return out
 
 
-class Value(_LossPass):
+class Value(LossPass):
     """Σ s ℓ."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
@@ -148,7 +150,7 @@ class Value(_LossPass):
         return Partial(block.weight, value)
 
 
-class ValueAndGrad(_LossPass):
+class ValueAndGrad(LossPass):
     """Σ s ℓ, and its gradient with respect to the block's parameters."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
@@ -167,7 +169,7 @@ class ValueAndGrad(_LossPass):
 
 
 @dataclass(frozen=True)
-class ValueAlong(_LossPass):
+class ValueAlong(LossPass):
     """Σ s ℓ at w + t d, for a predictor that is affine in w: z moves on the line from where it is to where d leads.
 
     A line search that has been refused the full step has seen both ends, and no product is needed for any t.
@@ -191,7 +193,7 @@ class ValueAlong(_LossPass):
         return Partial(block.weight, value)
 
 
-class HessVec(_LossPass):
+class HessVec(LossPass):
     """The product of the Hessian of Σ s ℓ at w with v, forward over reverse (Pearlmutter 1994)."""
 
     def __call__(self, block: Block, w: Vector, v: Vector) -> Partial:
@@ -205,7 +207,7 @@ class HessVec(_LossPass):
         return Partial(block.weight, 0.0, FeatureSum.of(block, product, self.layout))
 
 
-class GaussNewtonVec(_LossPass):
+class GaussNewtonVec(LossPass):
     """The Gauss–Newton product: what the Hessian's would be if z were linear in w from here on."""
 
     gathers_late = True
@@ -226,7 +228,7 @@ class GaussNewtonVec(_LossPass):
         return Partial(block.weight, 0.0, FeatureSum.of(block, product, self.layout))
 
 
-class HessDiag(_LossPass):
+class HessDiag(LossPass):
     """The diagonal of Jᵀ diag(c) J: of the Hessian of Σ s ℓ at w, where z is linear in w."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
@@ -237,7 +239,7 @@ class HessDiag(_LossPass):
         return Partial(block.weight, 0.0, FeatureSum.of(block, diagonal, self.layout))
 
 
-class Border(_LossPass):
+class Border(LossPass):
     """Jᵀ c: for each parameter, the Hessian's entry between it and the intercept of its output."""
 
     def __call__(self, block: Block, w: Vector) -> Partial:
@@ -249,7 +251,7 @@ class Border(_LossPass):
 
 
 @dataclass(frozen=True)
-class Gram(_LossPass):
+class Gram(LossPass):
     """The Hessian of Σ s ℓ at w, for the first ``m`` features (the most frequent of the data set) and the tail.
 
     One matrix an output, or the mean of these ``together``: what lies between two outputs is left out. Of two entries
@@ -301,21 +303,21 @@ class SampledRows(NamedTuple):
 
 @dataclass(frozen=True)
 class CountRows(RowPass):
-    """The number of rows of each block."""
+    """The number of rows of each block that have a weight."""
 
     def __call__(self, block: Block) -> int:
-        return block.n_rows
+        return len(block.counted)
 
 
 @dataclass(frozen=True)
 class TakeRows(RowPass):
-    """About ``share`` of the rows of a block: those whose fractional part of i φ is below it, evenly spread."""
+    """About ``share`` of the rows of a block that count, evenly spread: the fractional part of i φ is below it."""
 
     share: float
 
     def __call__(self, block: Block) -> tuple[SampledRows, ...]:
-        spread = (np.arange(block.n_rows) * _GOLDEN) % 1.0
-        rows = np.flatnonzero(spread < self.share)
+        counted = block.counted
+        rows = counted[(np.arange(len(counted)) * _GOLDEN) % 1.0 < self.share]
         X, positions = block.X.take(rows).to_scipy(), block.positions
         assert positions is not None
         placed = sp.csr_array((X.data, positions[X.indices], X.indptr), shape=(len(rows), block.n_features))

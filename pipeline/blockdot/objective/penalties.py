@@ -161,6 +161,15 @@ class ElasticNet:
             return None
         return Separable(l1, *bounds)
 
+    def taken(self, kept: NDArray[np.int64]) -> ElasticNet:
+        """Of some of the features alone."""
+
+        def own(numbers: Vector | float) -> Vector | float:
+            return numbers if np.ndim(numbers) == 0 else np.asarray(numbers)[kept]
+
+        weights = None if self.weights is None else self.weights[kept]
+        return ElasticNet(self.alpha, self.l1_ratio, weights, own(self.lower), own(self.upper))
+
     def _spread(self, strength: float, size: int, layout: Layout) -> Vector:
         values = strength * np.asarray(1.0 if self.weights is None else self.weights)
         return _flat(values, size, layout, 0.0, later=strength)
@@ -178,6 +187,8 @@ class GroupLasso:
     groups: NDArray[np.int64]
     l1_ratio: float = 1.0
     models: int = 1
+    sizes: NDArray[np.int64] | None = None
+    """|G| of each group; None where all of its features are among the k."""
 
     is_diagonal = True
 
@@ -213,7 +224,9 @@ class GroupLasso:
             return None
         own = np.repeat(np.arange(self.models), layout.width // self.models)
         groups = self.groups[:, np.newaxis] * self.models + own
-        return Groups(self.alpha * self.l1_ratio, groups.ravel(), size)
+        sizes = np.bincount(self.groups) if self.sizes is None else self.sizes
+        roots = np.sqrt(np.repeat(sizes * (layout.width // self.models), self.models))
+        return Groups(self.alpha * self.l1_ratio, groups.ravel(), size, roots)
 
     @property
     def _ridge(self) -> L2:

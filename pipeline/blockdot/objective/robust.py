@@ -62,6 +62,7 @@ class _Rounded(ABC):
     """φ of a margin m that moves with z at the rate of ±1."""
 
     outputs = None
+    is_convex = True
 
     @property
     @abstractmethod
@@ -90,6 +91,10 @@ class _Rounded(ABC):
         corner = self._corner
         within: NDArray[np.bool_] = corner.near(m) == m
         return s * (within / corner.width) * u
+
+    def conjugate(self, y: Vector, u: Vector) -> Vector:
+        """½ h u² + u y: φ*(c) = ½ h c² on [a, b], and z is y where m is 0."""
+        return u * (0.5 * self._corner.width * u + y)
 
     def predict(self, z: Vector) -> Vector:
         """The prediction is z."""
@@ -165,6 +170,10 @@ class _Classifying(_Rounded):
         minus_t = 1.0 - 2.0 * y
         return 1.0 + minus_t * z, minus_t
 
+    def conjugate(self, y: Vector, u: Vector) -> Vector:
+        """½ h u² + u t."""
+        return super().conjugate(2.0 * y - 1.0, u)
+
     def predict(self, z: Vector) -> Vector:
         """1 where z > 0, else 0; z itself is the score."""
         return (z > 0.0).astype(np.float64)
@@ -208,6 +217,10 @@ class _Tube(_Rounded):
     def _margin(self, y: Vector, z: Vector) -> tuple[Vector, Weights]:
         r = z - y
         return np.abs(r) - self.epsilon, np.sign(r)
+
+    def conjugate(self, y: Vector, u: Vector) -> Vector:
+        """½ h u² + u y + ε |u|."""
+        return super().conjugate(y, u) + self.epsilon * np.abs(u)
 
 
 @dataclass(frozen=True)

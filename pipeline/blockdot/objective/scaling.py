@@ -56,6 +56,10 @@ class Scaling(Protocol):
     @property
     def needs_border(self) -> bool: ...
 
+    def taken(self, kept: NDArray[np.int64]) -> Scaling:
+        """That of some of the features alone."""
+        ...
+
 
 @dataclass(frozen=True)
 class AsIs:
@@ -82,6 +86,10 @@ class AsIs:
     def matrix(self, H: NDArray[np.float64], output: int, has_tail: bool) -> NDArray[np.float64]:  # noqa: ARG002
         """H itself."""
         return H
+
+    def taken(self, kept: NDArray[np.int64]) -> AsIs:  # noqa: ARG002
+        """The same."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +155,10 @@ class Standardized:
     def of(self, outputs: slice) -> Standardized:
         """That of some of the outputs."""
         return Standardized(self.mean[:, outputs], self.sd[:, outputs])
+
+    def taken(self, kept: NDArray[np.int64]) -> Standardized:
+        """That of some of the features."""
+        return Standardized(self.mean[kept], self.sd[kept])
 
     def repeated(self, times: int) -> Standardized:
         """Each output's for so many outputs in its place."""

@@ -65,8 +65,12 @@ class Separable:
     def name(self) -> str:
         """L1, bounds, or both."""
         parts = ["L1"] * bool(np.any(self.l1))
-        bounded = np.any(np.isfinite(self.lower)) or np.any(np.isfinite(self.upper))
-        return " with ".join([*parts, *["bounds"] * bool(bounded)]) or "nothing"
+        return " with ".join([*parts, *["bounds"] * self.is_bounded]) or "nothing"
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is a bound."""
+        return bool(np.any(np.isfinite(self.lower)) or np.any(np.isfinite(self.upper)))
 
     def value(self, w: Vector) -> float:
         """Σ λ |w|; infinite outside of the box."""
@@ -106,6 +110,8 @@ class Groups:
     strength: float
     groups: NDArray[np.int64]
     size: int
+    roots: Vector | None = None
+    """√|G| of each group; None for those of the parameters that are here."""
 
     name = "group lasso"
 
@@ -147,4 +153,4 @@ class Groups:
 
     @property
     def _thresholds(self) -> Vector:
-        return self.strength * np.sqrt(np.bincount(self.groups))
+        return self.strength * (np.sqrt(np.bincount(self.groups)) if self.roots is None else self.roots)

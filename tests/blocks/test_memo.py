@@ -101,6 +101,17 @@ def test_views_share_the_room_of_their_fit_and_give_it_back(monkeypatch):
     assert not memo._shelves
 
 
+def test_a_worker_forgets_the_views_that_were_not_looked_at_for_longest(monkeypatch):
+    monkeypatch.setattr(memo, "_shelves", type(memo._shelves)())
+    monkeypatch.setattr(memo, "_room", 80 * memo._VIEWS)
+    for i in range(20):
+        memo.memo("fit/kept", 0).put("z", b"w", arrays(10))
+        view = memo.memo(f"fit/view {i}", 0)
+        view.put("z", b"w", arrays(10))
+        assert view.get("z", b"w") is not None
+    assert memo.memo("fit/kept", 0).get("z", b"w") is not None
+
+
 class Counted:
     """A source, and a pass over it, that count what they do."""
 

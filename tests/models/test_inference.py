@@ -207,3 +207,28 @@ def test_without_an_intercept_the_null_model_is_that_of_the_offsets():
     found = bd.infer(est.model_, bd.Dataset.from_arrays(X, y, s, offset))
     expected = 2 * np.sum(s * (xlogy(y, y / np.exp(offset)) - y + np.exp(offset)))
     assert found.null_deviance == pytest.approx(expected, rel=1e-12)
+
+
+def test_tweedie_of_power_0_is_a_normal_model_and_of_1_has_no_likelihood():
+    X, y, s = rows()
+    data, common = bd.Dataset.from_arrays(X, y, s), {"fit_intercept": True, **TIGHT}
+    tweedie = bd.TweedieRegressor(power=0.0, **common).fit(data)
+    normal = bd.GeneralizedLinearRegressor(family="gaussian", **common).fit(data)
+    for weights in ("frequency", "prior"):
+        found, expected = (bd.infer(est.model_, data, weights=weights) for est in (tweedie, normal))
+        assert found.aic == pytest.approx(expected.aic, rel=1e-9)
+    counts = bd.TweedieRegressor(power=1.0, **common).fit(data)
+    assert bd.infer(counts.model_, data).aic is None
+
+
+def test_a_row_without_weight_may_lie_outside_of_the_domain():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0.5, 2.0, (100, 1))
+    y, s = rng.poisson((0.3 + X[:, 0]) ** 2).astype(float), np.ones(100)
+    X[0], s[0] = -30.0, 0.0
+    est = bd.PoissonRegressor(link="power(0.5)", **TIGHT).fit(X[1:], y[1:])
+    there = bd.infer(est.model_, bd.Dataset.from_arrays(X, y, s))
+    for kind in ("model", "robust"):
+        there = bd.infer(est.model_, bd.Dataset.from_arrays(X, y, s), kind=kind)
+        absent = bd.infer(est.model_, bd.Dataset.from_arrays(X[1:], y[1:]), kind=kind)
+        np.testing.assert_allclose(there.standard_error, absent.standard_error, rtol=1e-10)

@@ -34,7 +34,24 @@ def test_scores_have_the_offsets_of_their_rows():
         there = bd.Dataset.from_arrays(X, target, s, offset)
         assert est.score(X, target, s, offset) == pytest.approx(est.score(there), rel=1e-12)
         assert est.score(X, target, s, offset) > est.score(X, target, s)
+        with pytest.raises(bd.BlockdotError, match="a Dataset holds its targets, weights and offsets"):
+            est.score(there, offset=offset)
     assert data.n_rows == 300
+
+
+def test_the_score_of_a_row_that_the_model_is_sure_of():
+    X = np.linspace(-1.0, 1.0, 50)[:, np.newaxis]
+    y = (np.arange(50) % 3 > 0).astype(float)
+    est = bd.GeneralizedLinearRegressor(family="binomial").fit(X, y)
+    est.model_.coef[:] = 1000.0
+    assert est.score(X, y) == pytest.approx(est.score(bd.Dataset.from_arrays(X, y)), rel=1e-12)
+    assert np.isfinite(est.score(X, y))
+
+
+def test_a_model_in_which_no_feature_occurs():
+    est = bd.LogisticRegression().fit(np.zeros((4, 2)), [0, 1, 0, 1])
+    assert est.named_coef() == {}
+    assert est.sparsify().coef_.shape == (1, 2)
 
 
 def test_a_model_predicts_with_offsets():

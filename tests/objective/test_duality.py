@@ -95,6 +95,21 @@ def test_the_gap_is_a_bound_and_closes_at_the_minimum(loss, intercept, penalty):
         assert duality_gap(F, best.w) <= 1e-7 * abs(least) + 1e-12
 
 
+class Own:
+    """½ ‖w − 1‖²/10: its Hessian is diagonal, and it is no L2 penalty."""
+
+    is_diagonal, strong_convexity = True, 0.1
+
+    def value(self, w, layout):
+        return 0.05 * float(np.sum((layout.split(w)[0] - 1.0) ** 2))
+
+    def hess_diag(self, size, layout):
+        return bd.L2(0.1).hess_diag(size, layout)
+
+    def term(self, size, layout):
+        return None
+
+
 def test_there_is_no_gap_where_it_is_not_known():
     for loss, penalty in (
         (Gamma(), bd.L2(0.1)),
@@ -104,6 +119,7 @@ def test_there_is_no_gap_where_it_is_not_known():
         (bd.Logistic(), ElasticNet(0.1, 0.5, None, 0.0)),
         (bd.Logistic(), GroupLasso(0.1, np.arange(8) // 2)),
         (bd.Logistic(), Tikhonov(lambda w: w)),
+        (bd.Logistic(), Own()),
     ):
         F = objective(loss, penalty, intercept=True)
         assert duality_gap(F, F.zeros()) is None

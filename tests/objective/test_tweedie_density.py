@@ -55,3 +55,16 @@ def test_weights_and_other_powers():
     assert family.loglik(y, z, 1.0, 0.8) == pytest.approx(np.sum(each))
     assert Tweedie(2.0).loglik(y[[0, 2]], z[[0, 2]], 1.0, 0.8) == Gamma().loglik(y[[0, 2]], z[[0, 2]], 1.0, 0.8)
     assert np.isnan(Tweedie(2.5).loglik(y[[0]], z[[0]], 1.0, 0.8))
+
+
+def test_the_saddle_point_goes_on_where_the_series_ends():
+    y, mu = np.array([2.0, 2.0]), np.array([2.0001, 2.0001])
+    peak = 1e7 * np.array([0.999999, 1.000001])
+    phi = y**0.5 / (0.5 * peak)
+    below, beyond = log_density(y, mu, phi, 1.5)
+    assert beyond == pytest.approx(below, abs=1e-4)
+    tiny = log_density(np.array([2.0, 0.0]), np.array([2.0, 2.0]), np.array([1e-28, 1e-28]), 1.5)
+    assert np.isfinite(tiny[0])
+    assert tiny[1] < -1e27
+    assert Tweedie(1.5).loglik(y, np.log(y), 1.0, 0.0) == np.inf
+    assert np.isnan(Tweedie(1.0).loglik(y, np.log(y), 1.0, 1.0))

@@ -131,9 +131,8 @@ class Matrix:
         indptr, indices = np.zeros(self.n_rows + 1, np.int32), np.empty(size, np.uint32)
         values = None if self.values is None else np.empty(size, self.values.dtype)
         keep_entries(self.indptr, self.indices, self.values, number, indptr, indices, values)
-        dense = None if self.dense is None else self.dense[:, kept[: self.n_dense]]
-        if dense is not None and not dense.shape[1]:
-            dense = None
+        in_full = kept[: self.n_dense]
+        dense = None if self.dense is None or not np.any(in_full) else self.dense[:, in_full].copy(order="C")
         return Matrix(indptr, indices, values, int(np.count_nonzero(kept)), dense)
 
     def squared(self) -> Matrix:

@@ -27,8 +27,8 @@ Array = NDArray[np.float64]
 # because passes go round the blocks in order, and turning out the oldest would then turn out every one before its use.
 ROOM = 2 << 30
 _room = ROOM
-# Fits that a process remembers at the same time.
-_FITS = 2
+# Fits that a process remembers at the same time, and of each fit views: workers are not told that one has ended.
+_FITS, _VIEWS = 2, 6
 
 
 class Memo:
@@ -91,18 +91,26 @@ class Shelf:
     """The memos of one fit: of its blocks, and of other views of them, by their names."""
 
     def __init__(self, room: int | None = None) -> None:
-        self._memos: dict[str, dict[int, Memo]] = {}
+        self._memos: OrderedDict[str, dict[int, Memo]] = OrderedDict()
         self._room = _room if room is None else room
         self._lock = Lock()
 
     def memo(self, index: int, view: str = "") -> Memo:
         """The memo of block ``index`` of a view."""
-        return self._memos.setdefault(view, {}).setdefault(index, Memo(self))
+        with self._lock:
+            found = self._memos.setdefault(view, {}).setdefault(index, Memo(self))
+            self._memos.move_to_end(view)
+            while len(self._memos) > _VIEWS:
+                self._drop(next(iter(self._memos)))
+        return found
 
     def drop(self, view: str) -> None:
         """Forget what is remembered of a view, and give its room back."""
         with self._lock:
-            self._room += sum(memo.taken for memo in self._memos.pop(view, {}).values())
+            self._drop(view)
+
+    def _drop(self, view: str) -> None:
+        self._room += sum(memo.taken for memo in self._memos.pop(view, {}).values())
 
     def admits(self, growth: int) -> bool:
         """Whether there is room for so many bytes more; if so they are taken."""

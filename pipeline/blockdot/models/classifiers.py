@@ -20,7 +20,7 @@ from sklearn.utils.validation import column_or_1d
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.errors import SpecError
-from blockdot.models.estimator import Estimator, LinearEstimator, OnePenalty, Rows
+from blockdot.models.estimator import Estimator, LinearEstimator, OnePenalty, Rows, held
 from blockdot.models.kinds import Option
 from blockdot.models.recipe import Recipe
 from blockdot.models.targets import ClassWeight
@@ -88,7 +88,7 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     ) -> float:
         """Accuracy, on a Dataset or on a matrix with y; of labels the share of rows with every label right."""
         if isinstance(X, Dataset):
-            return self._metric("accuracy", X)
+            return self._metric("accuracy", held(X, y, sample_weight, offset))
         return float(accuracy_score(y, self.predict(X, offset), sample_weight=sample_weight))
 
     def _numbered(self, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -169,12 +169,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         reset: bool = True,
     ) -> Iterator[Dataset]:
         if isinstance(X, Dataset):
-            if not (y is None and sample_weight is None and offset is None):
-                raise SpecError(
-                    "a Dataset holds its targets, weights and offsets: call fit(dataset) without y, sample_weight "
-                    "and offset"
-                )
-            yield X
+            yield held(X, y, sample_weight, offset)
             return
         if isinstance(X, (str, Path)):
             raise SpecError(
@@ -212,6 +207,16 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def held(data: Dataset, *given: ArrayLike | None) -> Dataset:
+    """The data set; SpecError where y, sample_weight or offset are given beside it."""
+    if any(part is not None for part in given):
+        raise SpecError(
+            "a Dataset holds its targets, weights and offsets: call fit(dataset) or score(dataset) without y, "
+            "sample_weight and offset"
+        )
+    return data
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -263,7 +268,7 @@ class LinearEstimator(Estimator):
         """
         check_is_fitted(self)
         model, names = self.model_, getattr(self, "feature_names_in_", None)
-        kept = np.any(model.coef.reshape(len(model.ids), -1) != 0.0, axis=1)
+        kept = np.any(model.coef.reshape(len(model.ids), model.outputs or 1) != 0.0, axis=1)
         ids = model.ids[kept]
         called = model.feature_names(ids) if names is None else [str(names[i]) for i in ids]
         return dict(zip(called, model.coef[kept].tolist(), strict=True))

@@ -65,7 +65,7 @@ class Inference:
     dispersion, deviance, null_deviance, pearson_chi2, log_likelihood, aic, bic, df_residual
         Of the fit. ``log_likelihood`` (and AIC, BIC) are None for a Tweedie loss of p < 0 or p > 2, and for one-vs-rest
         and labels, whose deviances are the sums of those of their models. Where φ is estimated it counts as one more
-        parameter, and the likelihood is taken at the deviance over the rows, as in R.
+        parameter, and the likelihood is taken at the deviance over S (of a normal loss over ``size``), as in R.
         ``null_deviance`` is that of the best model without features; of z = offset where there is no intercept.
     size
         The number of observations: S, or with prior weights the rows that have any.
@@ -205,7 +205,8 @@ def infer(
         else:
             covariance, error = None, point.errors(places, names)
         # R's: of a normal model the mean square, which is the likeliest; prior weights count as rows in others
-        counted = size if isinstance(model.loss, (Squared, Gaussian)) else weight
+        is_normal = isinstance(model.loss, Squared) or getattr(model.loss, "power", None) == 0.0
+        counted = size if is_normal else weight
         at = deviance / counted if likelihood.estimates_dispersion else dispersion
         value = float(blocks.sum(LogLikelihood(likelihood, predictor, at, weights), w).numbers[0])
     log_likelihood, p = None if math.isnan(value) else value, len(estimate) + likelihood.estimates_dispersion

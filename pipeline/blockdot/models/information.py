@@ -21,6 +21,7 @@ from blockdot.blocks.block import Block
 from blockdot.blocks.layout import Layout
 from blockdot.blocks.sums import RowPass
 from blockdot.models.likelihood import Likelihood, pairs
+from blockdot.objective.family import weighted
 from blockdot.objective.passes import MatrixPartial, raw, targets, weights
 from blockdot.objective.predictors import Linear
 from blockdot.vectors import SquareMatrix, Vector
@@ -136,7 +137,7 @@ class Pairs(_RowPass):
         a, b = pairs(len(self.likelihood.free))
         u = self.likelihood.scores(targets(block), z, 1.0)
         power = 1 if self.weights == "frequency" else 2
-        return np.reshape(s, (-1, 1)) ** power * u[:, a] * u[:, b]
+        return weighted(u[:, a] * u[:, b], s if isinstance(s, float) else s[:, np.newaxis] ** power)
 
     def assembled(self, halves: NDArray[np.float64]) -> SquareMatrix:
         """(R m, R m), of what the blocks add up to."""

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from blockdot.objective.binomial import Binomial
 from blockdot.objective.families import Poisson
-from blockdot.objective.family import Family
+from blockdot.objective.family import Family, weighted
 from blockdot.objective.losses import Loss, Weights
 from blockdot.vectors import Vector
 
@@ -109,7 +109,7 @@ class ExpectedCurvature:
 
     def hess_dot(self, y: Vector, z: Vector, s: Weights, u: Vector) -> Vector:  # noqa: ARG002
         """S μ'²/Var(μ) u."""
-        return np.asarray(s * self.family.information(z) * u)
+        return weighted(np.asarray(self.family.information(z)), s) * u
 
     def predict(self, z: Vector) -> Vector:
         """μ."""
@@ -212,7 +212,7 @@ class Multinomial(_Classes):
         """Σ s (1/p − 1) with p of the row's class, which is Σ_c (y_c − p_c)²/p_c; and −2 Σ s log p."""
         own = self.loss.predict(z)[np.arange(len(y)), y.astype(np.intp)]
         with np.errstate(divide="ignore"):
-            return float(np.sum(s * (1.0 / own - 1.0))), 2.0 * float(self.loss.value(y, z, s))
+            return float(np.sum(weighted(1.0 / own - 1.0, s))), 2.0 * float(self.loss.value(y, z, s))
 
     def log_likelihood(
         self,
@@ -256,7 +256,7 @@ class Separate(_Classes):
         t = np.where(members, -1.0, 1.0)
         with np.errstate(over="ignore"):
             pearson = np.sum(np.exp(t * z), axis=1)
-        return float(np.sum(s * pearson)), 2.0 * float(self.loss.value(y, z, s))
+        return float(np.sum(weighted(pearson, s))), 2.0 * float(self.loss.value(y, z, s))
 
     def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float, *, prior: bool) -> None:
         """None: how the classes, or labels, of a row depend on each other K models by themselves do not know."""

@@ -189,7 +189,7 @@ class Model:
 
     def sparse_coef(self) -> sp.csr_array:
         """The coefficients of all ``n_features`` features as a sparse array, (1, n_features) or (K, n_features)."""
-        rows = self.coef.reshape(len(self.ids), -1).T
+        rows = self.coef.reshape(len(self.ids), self.outputs or 1).T
         outputs, place = np.nonzero(rows)
         ends = np.concatenate([[0], np.cumsum(np.bincount(outputs, minlength=len(rows)))])
         return sp.csr_array((rows[outputs, place], self.ids[place], ends), shape=(len(rows), self.info.n_features))

@@ -18,9 +18,9 @@ judged as it is. Weights of classes are those of all rows, as scikit-learn has t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -41,25 +41,18 @@ from blockdot.models.kinds import make_loss
 from blockdot.models.model import Model
 from blockdot.models.null_model import null_parameters
 from blockdot.models.recipe import Recipe
+from blockdot.models.screening import Found, Screening
 from blockdot.objective.certificate import gap_bound
 from blockdot.objective.columns import Columns
 from blockdot.objective.objective import Objective
-from blockdot.objective.penalties import ElasticNet
 from blockdot.objective.predictors import Linear
 from blockdot.objective.scaling import AsIs, Scaling, standardized
-from blockdot.objective.screening import screened, strong
-from blockdot.objective.terms import Separable
 from blockdot.solvers import Result, Status
 from blockdot.vectors import Vector, norm
 
 logger = logging.getLogger(__name__)
 
-_Found = tuple[Result[Any], float | None]
-_Solve = Callable[[Objective, Vector], _Found]
-
 _RIDGE = 1e-3  # the ratio that stands for ρ where α_max would be infinite, as in glmnet
-# Features are left out where there are more than so many, and at most this share of the entries is left, and so many.
-_SCREENED, _SHARE, _MOST_ENTRIES = 1024, 0.7, 1 << 25
 
 
 @dataclass(frozen=True)
@@ -189,7 +182,7 @@ class _Step(NamedTuple):
     own: Ended
     """w in the units of the data; the gradient, or what stands for it, of its own objective, as that is scaled."""
     bound: float | None
-    """Of how far all models together are above their minimum."""
+    """Of how far all models together are above their minimum; None where features were left out."""
     solver: str
 
 
@@ -205,7 +198,7 @@ class _Walk:
     judged: Columns
     """The loss that they are judged by: without the smoothing that the solver sees."""
     folds: Folds
-    slopes: dict[str, Any] = field(default_factory=dict)
+    screening: Screening
 
     @cached_property
     def alpha_max(self) -> float:
@@ -246,7 +239,7 @@ class _Walk:
         objective = replace(together, penalty=penalty)
         solver, _ = recipe.make_solver(objective, self.case.data)
 
-        def solved(objective: Objective, w: Vector) -> _Found:
+        def solved(objective: Objective, w: Vector, told: Sequence[Callback] = callbacks) -> Found:
             return minimized(
                 objective,
                 solver,
@@ -257,11 +250,11 @@ class _Walk:
                 grad_scale=self._scale,
                 is_cold=False,
                 journal=journal,
-                callbacks=callbacks,
+                callbacks=told,
             )
 
-        def minimum(w: Vector) -> _Found:
-            return self._with_few(objective, weaker, (last, w), solved)
+        def minimum(w: Vector) -> Found:
+            return self.screening.minimum(objective, weaker, (last, w), solved, callbacks)
 
         weaker = max((alphas[-2] if len(alphas) > 1 else self.alpha_max) / alpha, 1.0) if alpha > 0.0 else 1.0
         last, start = before[-1], ahead(before, alphas[:-1], alpha)
@@ -279,50 +272,6 @@ class _Walk:
             last[np.newaxis] if result.status is Status.DIVERGED else later(before[len(alphas) == 1 :], result.w)
         )
         return _Step(judged, own, bound, solver.name), following
-
-    def _with_few(self, objective: Objective, weaker: float, ends: tuple[Vector, Vector], solved: _Solve) -> _Found:
-        """The minimum by rows with few of the features, where few will not be zero.
-
-        ``ends`` are the minimum under a penalty that is ``weaker`` times as strong, and where to start.
-        """
-        term, start = objective.term, ends[-1]
-        if not self._can_screen(objective):
-            return solved(objective, start)
-        assert isinstance(term, Separable)
-        kept = strong(term.l1, weaker, self._slope(ends[0]), ends, objective.layout)
-        while self._is_worth_it(kept):
-            with screened(objective, kept) as few:
-                result, bound = solved(few.objective, few.inward(start))
-            start = few.outward(result.w, objective.blocks.n_features)
-            if result.status is Status.DIVERGED:
-                break
-            residual = term.residual(start, self._slope(start) + objective.penalty.grad(start, objective.layout))
-            wrong = np.flatnonzero(np.any(objective.layout.split(residual)[0] != 0.0, axis=1))
-            wrong = np.setdiff1d(wrong, kept, assume_unique=True)
-            if not len(wrong):
-                return replace(result, w=start, state=result.state._replace(w=start, grad=residual)), bound
-            logger.info("%d features that were left out come back", len(wrong))
-            kept = np.union1d(kept, wrong)
-        return solved(objective, start)
-
-    def _can_screen(self, objective: Objective) -> bool:
-        """Whether there is an L1 penalty, of many features, and one loss for all of a minimisation."""
-        is_simple = isinstance(objective.penalty, ElasticNet) and isinstance(objective.term, Separable)
-        is_many = objective.blocks.n_features > _SCREENED
-        return is_simple and is_many and not hasattr(objective.loss, "smoothing")
-
-    def _is_worth_it(self, kept: NDArray[np.int64]) -> bool:
-        """Whether copies of the rows with these features alone are much shorter, and not too large."""
-        count = self.case.data.table.count
-        entries = int(np.sum(count[kept]))
-        return 0 < entries <= min(_SHARE * int(np.sum(count)), _MOST_ENTRIES)
-
-    def _slope(self, w: Vector) -> Vector:
-        """The gradient of the loss at w; that of the last w is remembered."""
-        key = w.tobytes()
-        if self.slopes.get("at") != key:
-            self.slopes.update(at=key, grad=self.together.value_and_grad(w)[1])
-        return np.asarray(self.slopes["grad"])
 
     def model(self, alpha: float, step: _Step) -> Model:
         """The model of all rows, and how its fit ended: the value and the bound are its own."""
@@ -369,7 +318,8 @@ def _walking(case: Settled, blocks: Blocks, folds: Folds) -> Iterator[_Walk]:
         predictor, wide = Linear(recipe.fit_intercept, outputs), Linear(recipe.fit_intercept, columns.outputs)
         single = Objective(smooth[0], predictor, recipe.make_penalty(data, own), blocks, own)
         together = Objective(columns, wide, recipe.make_penalty(data, every, models), folded, every)
-        yield _Walk(case, single, together, Columns.of(smooth[-1], models), folds)
+        screening = Screening(together, data.table.count)
+        yield _Walk(case, single, together, Columns.of(smooth[-1], models), folds, screening)
 
 
 def _weights(case: Settled, blocks: Blocks, folds: Folds) -> Vector:

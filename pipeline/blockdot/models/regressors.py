@@ -22,7 +22,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from blockdot.blocks.dataset import Dataset
 from blockdot.errors import SpecError
-from blockdot.models.estimator import Estimator, OnePenalty, Rows
+from blockdot.models.estimator import Estimator, OnePenalty, Rows, held
 from blockdot.models.kinds import Option
 
 
@@ -49,7 +49,7 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]
     ) -> float:
         """R², on a Dataset or on a matrix with y (and the offsets of the rows, if they have any)."""
         if isinstance(X, Dataset):
-            return self._metric("r2", X)
+            return self._metric("r2", held(X, y, sample_weight, offset))
         return float(r2_score(y, self.predict(X, offset), sample_weight=sample_weight))
 
 
@@ -135,17 +135,16 @@ class GeneralizedLinear(Regressor):
     ) -> float:
         """D², on a Dataset or on a matrix with y; with offsets against the best model that has them and no features."""
         if isinstance(X, Dataset):
-            return self._metric("d2", X)
+            return self._metric("d2", held(X, y, sample_weight, offset))
         if offset is not None:
             with self._pool() as pool, self._training_data(X, y, sample_weight, offset, pool, reset=False) as data:
                 return self._metric("d2", data)
-        mean = self.predict(X)
+        z = self._raw(X)
         loss: Any = self.model_.loss
         target = np.asarray(y, np.float64)
-        s = _check_sample_weight(sample_weight, mean[:, np.newaxis], dtype=np.float64)
-        deviance = loss.deviance
-        null = deviance(target, np.full(len(target), np.average(target, weights=s)), s)
-        return float(1.0 - deviance(target, mean, s) / null) if null > 0.0 else float("nan")
+        s = _check_sample_weight(sample_weight, z[:, np.newaxis], dtype=np.float64)
+        null = loss.deviance(target, np.full(len(target), np.average(target, weights=s)), s)
+        return float(1.0 - loss.deviance_at(target, z, s) / null) if null > 0.0 else float("nan")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

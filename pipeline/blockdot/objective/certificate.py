@@ -29,10 +29,12 @@ def gap_bound(objective: Objective, w: Vector, grad: Vector) -> float | None:
     There is none for a loss that is not known to be convex (``loss.is_convex``), and none where a weight is not
     penalised. With an intercept it costs one pass; where no M is known (``loss.self_concordance``), several intercepts
     are there, the only one is too far from its best value, or the penalty is not strongly convex, it is the duality gap
-    (duality.py), of two passes or three, where the loss has a conjugate.
+    (duality.py), of two passes or three, where the loss has a conjugate, and nothing bounds a weight.
     """
     alpha, tail = objective.penalty.strong_convexity, objective.layout.split(grad)[1]
-    if alpha > 0.0 and not tail.size and getattr(objective.loss, "is_convex", False):
+    if not getattr(objective.loss, "is_convex", False):
+        return None
+    if alpha > 0.0 and not tail.size:
         return norm(grad) ** 2 / (2.0 * alpha)
     found = math.inf
     if alpha > 0.0 and tail.size == 1 and objective.predictor.is_affine:

@@ -28,6 +28,7 @@ from blockdot.buffers import zeros
 from blockdot.objective.losses import Weights
 from blockdot.objective.objective import Objective
 from blockdot.objective.passes import Gather, LossPass, MatrixPartial, Partial, targets, weights
+from blockdot.objective.penalties import L2, ElasticNet
 from blockdot.objective.terms import Separable
 from blockdot.vectors import Vector
 
@@ -71,12 +72,12 @@ class DualPoint(LossPass):
 
 
 def duality_gap(objective: Objective, w: Vector) -> float | None:
-    """A bound of F(w) − F*, by two passes or three; None where the loss has no conjugate, or a weight no penalty.
+    """A bound of F(w) − F*, by one to three passes; None where the loss has no conjugate, or a weight no penalty.
 
-    Not for bounds, groups, and penalties that are known by products. It knows F to rounding, and so is never 0.
+    For L2 penalties and elastic nets without bounds. It knows F to rounding, and so is never 0.
     """
-    term, convex = objective.term, callable(getattr(objective.loss, "conjugate", None))
-    if not (convex and objective.predictor.is_affine and objective.penalty.is_diagonal):
+    term, has_dual = objective.term, callable(getattr(objective.loss, "conjugate", None))
+    if not (has_dual and objective.predictor.is_affine and isinstance(objective.penalty, (L2, ElasticNet))):
         return None
     if not (term is None or (isinstance(term, Separable) and not term.is_bounded)):
         return None

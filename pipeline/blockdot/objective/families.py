@@ -262,7 +262,12 @@ class Tweedie(_PowerFamily):
         super().__post_init__()
 
     def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0, *, prior: bool = False) -> float:
-        """Σ s log f(y; μ, φ), of ``prior`` weights Σ log f(y; μ, φ/s); NaN for p < 0 and p > 2, but for p = 3."""
+        """Σ s log f(y; μ, φ), of ``prior`` weights Σ log f(y; μ, φ/s).
+
+        NaN for p < 0 and p > 2, but for p = 3, and for p = 1: counts whose variance is φ μ have no likelihood.
+        """
+        if not dispersion > 0.0:
+            return math.inf
         named = _NAMED.get(self.power)
         if named is not None:
             return named(self.link).loglik(y, z, s, dispersion, prior=prior)
@@ -277,12 +282,7 @@ class Tweedie(_PowerFamily):
         return float(np.sum(found if prior else count[kept] * found))
 
 
-_NAMED: dict[float, type[Gaussian | Poisson | Gamma | InverseGaussian]] = {
-    0.0: Gaussian,
-    1.0: Poisson,
-    2.0: Gamma,
-    3.0: InverseGaussian,
-}
+_NAMED: dict[float, type[Gaussian | Gamma | InverseGaussian]] = {0.0: Gaussian, 2.0: Gamma, 3.0: InverseGaussian}
 
 
 def _poisson_conjugate(y: Vector, u: Vector) -> Vector:

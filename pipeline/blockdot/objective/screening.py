@@ -11,9 +11,10 @@ What is left is an objective of its own, over copies of the blocks without the o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,18 +56,30 @@ class Screened:
 
     objective: Objective
     kept: Positions
+    n_features: int
+    """Of all."""
 
     def inward(self, w: Vector) -> Vector:
         """The parameters of the features that are kept."""
         rows, tail = self._layout.split(w)
         return np.concatenate([rows[self.kept].ravel(), tail])
 
-    def outward(self, v: Vector, n_features: int) -> Vector:
+    def outward(self, v: Vector) -> Vector:
         """0 for those that are not."""
         rows, tail = self._layout.split(v)
-        out = np.zeros((n_features, self._layout.width))
+        out = np.zeros((self.n_features, self._layout.width))
         out[self.kept] = rows
         return np.concatenate([out.ravel(), tail])
+
+    def told(self, callbacks: Sequence[Callable[[Any], object]]) -> Sequence[Callable[[Any], bool]]:
+        """The callbacks, which hear of the parameters of all features; what else is in a state is the solver's."""
+
+        def of_all(state: Any) -> bool:
+            whole = state._replace(w=self.outward(state.w), grad=self.outward(state.grad))
+            answers = [callback(whole) for callback in callbacks]  # each of them is called
+            return any(answers)
+
+        return [of_all] if callbacks else []
 
     @property
     def _layout(self) -> Layout:
@@ -80,7 +93,8 @@ def screened(objective: Objective, kept: Positions) -> Iterator[Screened]:
     assert isinstance(penalty, ElasticNet)
     with blocks.view(ScreenedSource(blocks.source, kept)) as view:
         scaling = objective.scaling.taken(kept)
-        yield Screened(replace(objective, blocks=view, scaling=scaling, penalty=penalty.taken(kept)), kept)
+        few = replace(objective, blocks=view, scaling=scaling, penalty=penalty.taken(kept))
+        yield Screened(few, kept, blocks.n_features)
 
 
 def strong(l1: Vector, weaker: float, grad: Vector, ends: tuple[Vector, ...], layout: Layout) -> Positions:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import blockdot as bd
 from blockdot.blocks.matrix import Matrix
-from blockdot.models import path
+from blockdot.models import screening
 from blockdot.objective.penalties import ElasticNet
 from blockdot.objective.scaling import standardized
 from blockdot.objective.screening import screened, strong
@@ -67,7 +67,7 @@ def test_what_is_left_is_the_same_objective_where_the_others_are_zero(scaled):
     kept = np.flatnonzero(rng.random(62) < 0.4)
     with screened(F, kept) as few:
         v, u = rng.normal(size=(2, few.objective.size))
-        w, t = few.outward(v, 62), few.outward(u, 62)
+        w, t = few.outward(v), few.outward(u)
         assert np.array_equal(few.inward(w), v)
         value, grad = F.value_and_grad(w)
         found = few.objective.value_and_grad(v)
@@ -96,6 +96,7 @@ CASES = {
     "bounded": (bd.LogisticRegressionCV, {"l1_ratio": 1.0, "lower": 0.0}),
     "least squares": (bd.ElasticNetCV, {"l1_ratio": 0.9}),
     "counts": (bd.PoissonRegressorCV, {"l1_ratio": 1.0}),
+    "bounds beside 0": (bd.LogisticRegressionCV, {"l1_ratio": 1.0, "lower": {7: 0.5}, "upper": {9: -0.1}}),
     "no intercept": (bd.LogisticRegressionCV, {"l1_ratio": 1.0, "fit_intercept": False}),
 }
 
@@ -109,28 +110,50 @@ def test_a_path_ends_where_it_would_have_with_all_features(case, wrong, monkeypa
     est = make(n_alphas=12, eps=1e-2, cv=3, tol=1e-7, max_iter=500, **settings_)
     expected = est.fit(X, y).coef_path_
     made = []
-    before = path.screened
+    before = screening.screened
 
     def watched(objective, kept):
         made.append(len(kept))
         return before(objective, kept)
 
-    monkeypatch.setattr(path, "screened", watched)
-    monkeypatch.setattr(path, "_SCREENED", 10)
+    monkeypatch.setattr(screening, "screened", watched)
+    monkeypatch.setattr(screening, "MANY", 10)
     if wrong:
-        monkeypatch.setattr(path, "strong", lambda l1, weaker, grad, ends, layout: strong(l1, -1.0, grad, ends, layout))
-    with caplog.at_level(logging.INFO, "blockdot.models.path"):
+        monkeypatch.setattr(
+            screening, "strong", lambda l1, weaker, grad, ends, layout: strong(l1, -1.0, grad, ends, layout)
+        )
+    with caplog.at_level(logging.INFO, "blockdot.models.screening"):
         found = est.fit(X, y)
+    if case == "bounds beside 0":  # what is left out would be 0, and they must not be
+        assert not made
+        return
     assert made
     assert min(made) < 40
-    assert ("come back" in caplog.text) == wrong or not wrong
+    assert "come back" in caplog.text or not wrong
     np.testing.assert_allclose(found.coef_path_, expected, atol=2e-5 * np.abs(expected).max())
 
 
 def test_screened_paths_have_the_same_bits_on_any_number_of_threads(monkeypatch):
-    monkeypatch.setattr(path, "_SCREENED", 10)
+    monkeypatch.setattr(screening, "MANY", 10)
     X, y = rows(n=900)
     data = bd.Dataset.from_arrays(X, y, block_rows=100)
     one, two = (bd.LogisticRegressionCV(l1_ratio=1.0, n_alphas=10, cv=3, n_jobs=n).fit(data) for n in (1, 2))
     assert np.array_equal(one.coef_path_, two.coef_path_)
     assert np.array_equal(one.loss_path_, two.loss_path_)
+
+
+def test_callbacks_hear_of_all_features_and_can_stop(monkeypatch):
+    monkeypatch.setattr(screening, "MANY", 10)
+    X, y = rows()
+    shapes, calls = set(), []
+    est = bd.LogisticRegressionCV(
+        l1_ratio=1.0, n_alphas=8, eps=0.05, cv=3, callbacks=[lambda state: shapes.add(state.w.shape)]
+    )
+    est.fit(X, y)
+    assert shapes == {(4 * 62 + 4,)}
+    stop = bd.LogisticRegressionCV(
+        l1_ratio=1.0, n_alphas=8, eps=0.05, cv=3, callbacks=[lambda _: calls.append(1) or True]
+    )
+    with pytest.warns(match="asked to stop"):
+        stop.fit(X, y)
+    assert len(calls) == 8

@@ -98,6 +98,7 @@ def test_what_goes_with_rows_goes_with_merged_ones(how, monkeypatch):
     elif how == "classes":
         options["class_weight"] = "balanced"
     elif how == "offsets":
+        options["multi_class"] = "one-vs-rest"
         given = {"offset": rng.normal(size=len(y))}
     elif how == "labels":
         y = (rng.random((len(y), CLASSES)) < 0.3).astype(float)

@@ -233,10 +233,10 @@ def _roofline(section: dict[str, Any]) -> str:
     bandwidth = section["bandwidth"]
     speeds = ", ".join(f"{speed / 1e9:.1f} GB/s on {threads}" for threads, speed in bandwidth.items())
     intro = (
-        f"{section['case']}, in memory. Read bandwidth of this machine by threads: {speeds}. A Hessian product reads "
-        f"the matrices from memory once, a value and gradient twice; above {MEMORY_BINDS:.0%} of the bandwidth memory "
-        "binds, and else what the cores do. The last column but one is the speed beside that of a Hessian product on "
-        "rows that stay in the second-level cache."
+        f"{section['case']}, in memory. Read bandwidth of this machine by threads: {speeds}. Bytes are those that a pass "
+        f"reads from memory; above {MEMORY_BINDS:.0%} of the bandwidth memory binds, and else what the cores do. The last "
+        "column but one is the speed beside that of a Hessian product on rows that stay in the second-level cache (where "
+        "it was measured)."
     )
     rows = []
     for row in section["passes"]:
@@ -246,7 +246,7 @@ def _roofline(section: dict[str, Any]) -> str:
         rows.append((
             row["pass"], row["values"], row["threads"], f"{row['seconds'] * 1e3:.1f}", f"{row['nnz_per_ns']:.2f}",
             f"{row['bytes'] / row['nnz']:.2f}", f"{rate / 1e9:.1f}", f"{share:.0%}",
-            f"{row['nnz_per_ns'] / row['cached_nnz_per_ns']:.0%}", binds,
+            f"{row['nnz_per_ns'] / row['cached_nnz_per_ns']:.0%}" if "cached_nnz_per_ns" in row else "", binds,
         ))  # fmt: skip
     head = (
         "pass", "values", "threads", "ms", "non-zeros/ns", "bytes a non-zero", "GB/s", "of bandwidth",

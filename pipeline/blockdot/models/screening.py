@@ -32,7 +32,7 @@ Solve = Callable[[Objective, Vector, Sequence[Callback]], Found]
 
 MANY = 1024
 """Features are left out where there are more than so many."""
-_SHARE, _MOST_ENTRIES = 0.7, 1 << 25  # of the entries at most this share, and so many, may be left for it
+_SHARE, _MOST_ENTRIES = 0.5, 1 << 25  # of the entries at most this share, and so many, may be left for it
 
 
 @dataclass

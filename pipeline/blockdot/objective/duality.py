@@ -30,7 +30,7 @@ from blockdot.objective.objective import Objective
 from blockdot.objective.passes import Gather, LossPass, MatrixPartial, Partial, targets, weights
 from blockdot.objective.penalties import L2, ElasticNet
 from blockdot.objective.terms import Separable
-from blockdot.vectors import Vector
+from blockdot.vectors import Vector, inner
 
 # So much is taken off the largest |g| beside what the penalty holds, for rounding.
 _WITHIN = 1.0 - 1e-12
@@ -82,17 +82,29 @@ def duality_gap(objective: Objective, w: Vector) -> float | None:
     if not (term is None or (isinstance(term, Separable) and not term.is_bounded)):
         return None
     held = slice(0, objective.size - objective.layout.free)
+    if isinstance(objective.penalty, L2):
+        alpha = objective.penalty.alpha
+        if not alpha > 0.0:
+            return None
+        sums = _sums(objective, w)
+        of_rows, g = _at(objective, w, sums, 1.0)
+        return of_rows + _of_ridge(w[held], g[held], alpha)
     ridge = objective.penalty.hess_diag(objective.size, objective.layout)[held]
     l1 = np.zeros_like(ridge) if term is None else term.l1[held]
     if np.any((ridge == 0.0) & (l1 == 0.0)):
         return None
-    sums = objective.summed(Slopes, w).matrix if objective.layout.free else None
+    sums = _sums(objective, w)
     of_rows, g = _at(objective, w, sums, 1.0)
     kinks = (ridge == 0.0) & (l1 > 0.0)
     most = float(np.max(np.abs(g[held][kinks]) / l1[kinks], initial=0.0))
     if most > _WITHIN:
         of_rows, g = _at(objective, w, sums, _WITHIN / most)
     return of_rows + _of_penalty(w[held], g[held], ridge, l1)
+
+
+def _sums(objective: Objective, w: Vector) -> Vector | None:
+    """What has to balance; None without an intercept."""
+    return np.asarray(objective.summed(Slopes, w).matrix) if objective.layout.free else None
 
 
 def _by_sign(y: Vector, slope: Vector, s: Weights) -> Vector:  # noqa: ARG001
@@ -110,7 +122,14 @@ def _at(objective: Objective, w: Vector, sums: Vector | None, share: float) -> t
     total: Partial = objective.summed(DualPoint, w, sums, share)
     assert total.vector is not None
     g = objective.scaling.gradient(total.vector.dense(), objective.layout)
-    return max(total.value, 0.0) / total.weight, np.asarray(g / total.weight)
+    g /= total.weight
+    return max(total.value, 0.0) / total.weight, g
+
+
+def _of_ridge(v: Vector, g: Vector, alpha: float) -> float:
+    """‖α v + g‖²/(2α), by inner products: no vector is made; and what rounding may have taken."""
+    ridge = 0.5 * alpha * inner(v, v)
+    return max(ridge + inner(g, v) + inner(g, g) / (2.0 * alpha), 0.0) + 4.0 * _EPS * ridge
 
 
 def _of_penalty(v: Vector, g: Vector, ridge: Vector, l1: Vector) -> float:

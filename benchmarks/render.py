@@ -235,8 +235,7 @@ def _roofline(section: dict[str, Any]) -> str:
     intro = (
         f"{section['case']}, in memory. Read bandwidth of this machine by threads: {speeds}. Bytes are those a pass "
         f"reads from memory; above {MEMORY_BINDS:.0%} of the bandwidth memory binds, and else what the cores do. The "
-        "last column but one is the speed beside that of a Hessian product on rows that stay in the second-level cache "
-        "(where it was measured)."
+        "last column but one is the speed beside that of a Hessian product on rows that stay in the second-level cache."
     )
     rows = []
     for row in section["passes"]:
@@ -246,17 +245,13 @@ def _roofline(section: dict[str, Any]) -> str:
         rows.append((
             row["pass"], row["values"], row["threads"], f"{row['seconds'] * 1e3:.1f}", f"{row['nnz_per_ns']:.2f}",
             f"{row['bytes'] / row['nnz']:.2f}", f"{rate / 1e9:.1f}", f"{share:.0%}",
-            _of_cached(row), binds,
+            f"{row['nnz_per_ns'] / row['cached_nnz_per_ns']:.0%}", binds,
         ))  # fmt: skip
     head = (
         "pass", "values", "threads", "ms", "non-zeros/ns", "bytes a non-zero", "GB/s", "of bandwidth",
         "of the speed in cache", "binds",
     )  # fmt: skip
     return intro + "\n\n" + _table(head, rows)
-
-
-def _of_cached(row: dict[str, Any]) -> str:
-    return f"{row['nnz_per_ns'] / row['cached_nnz_per_ns']:.0%}" if "cached_nnz_per_ns" in row else ""
 
 
 def _scaling(section: dict[str, Any]) -> str:

@@ -203,10 +203,10 @@ def test_the_likelihood_of_prior_weights():
     s[:3] = 0.0
     kept = s > 0.0
     normal = stats.norm.logpdf(y[kept], z[kept], np.sqrt(0.7 / s[kept]))
-    assert Gaussian().loglik(y, z, s, 0.7, prior=True) == pytest.approx(np.sum(normal), rel=1e-11)
+    assert Gaussian().prior_loglik(y, z, s, 0.7) == pytest.approx(np.sum(normal), rel=1e-11)
     trials = 2 * s
     expected = stats.binom.logpmf(np.rint(trials * hits), trials, expit(z))
-    assert Binomial().loglik(hits, z, trials, prior=True) == pytest.approx(np.sum(expected), rel=1e-11)
+    assert Binomial().prior_loglik(hits, z, trials) == pytest.approx(np.sum(expected), rel=1e-11)
 
 
 def test_the_likelihood_ratio_is_the_deviance():

@@ -51,7 +51,7 @@ def test_weights_and_other_powers():
     each = log_density(y, np.exp(z), np.full(3, 0.8), 1.5)
     assert family.loglik(y, z, s, 0.8) == pytest.approx(2 * each[0] + each[1])
     precise = log_density(y[:2], np.exp(z[:2]), 0.8 / s[:2], 1.5)
-    assert family.loglik(y, z, s, 0.8, prior=True) == pytest.approx(np.sum(precise))
+    assert family.prior_loglik(y, z, s, 0.8) == pytest.approx(np.sum(precise))
     assert family.loglik(y, z, 1.0, 0.8) == pytest.approx(np.sum(each))
     assert Tweedie(2.0).loglik(y[[0, 2]], z[[0, 2]], 1.0, 0.8) == Gamma().loglik(y[[0, 2]], z[[0, 2]], 1.0, 0.8)
     assert np.isnan(Tweedie(2.5).loglik(y[[0]], z[[0]], 1.0, 0.8))

@@ -152,8 +152,9 @@ class OneOutput:
 
     def log_likelihood(self, y: Vector, z: Vector, s: Weights, dispersion: float, *, prior: bool) -> float | None:
         """NaN of some of Tweedie's."""
-        known: Any = self.family
-        return float(known.loglik(y, z, s, dispersion, prior=prior))
+        if prior and not isinstance(s, float):
+            return self.family.prior_loglik(y, z, s, dispersion)
+        return self.family.loglik(y, z, s, dispersion)
 
 
 @dataclass(frozen=True)

@@ -72,29 +72,19 @@ class Binomial(Family):
         return 2.0 * total(np.maximum(of_y + _blend(y, self.link.log_tails(z)), 0.0), s)
 
     @quiet
-    def loglik(
-        self,
-        y: Vector,
-        z: Vector,
-        s: Weights,
-        dispersion: float = 1.0,  # noqa: ARG002
-        *,
-        prior: bool = False,
-    ) -> float:
-        """Σ s [y log μ + (1 − y) log(1 − μ)]: of the trials in their order.
+    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0) -> float:  # noqa: ARG002
+        """Σ s [y log μ + (1 − y) log(1 − μ)]: of the trials in their order."""
+        return -total(_blend(y, self.link.log_tails(z)), s)
 
-        Of ``prior`` weights, the numbers of trials, with the binomial coefficients, and of the whole numbers nearest to
-        s and s y, as R's.
-        """
-        tails = self.link.log_tails(z)
-        if not prior or isinstance(s, float):
-            return -total(_blend(y, tails), s)
+    @quiet
+    def prior_loglik(self, y: Vector, z: Vector, s: Vector, dispersion: float = 1.0) -> float:  # noqa: ARG002
+        """With the binomial coefficients, of the whole numbers nearest to s trials and s y successes, as R's."""
         from scipy.special import gammaln
 
         trials, successes = np.rint(s), np.rint(s * y)
-        failures = trials - successes
+        failures, (up, down) = trials - successes, self.link.log_tails(z)
         coefficients = gammaln(trials + 1.0) - gammaln(successes + 1.0) - gammaln(failures + 1.0)
-        return float(np.sum(coefficients + times(successes, tails[0]) + times(failures, tails[1])))
+        return float(np.sum(coefficients + times(successes, up) + times(failures, down)))
 
     @property
     def is_convex(self) -> bool:

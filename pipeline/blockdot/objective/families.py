@@ -154,13 +154,16 @@ class Gaussian(_PowerFamily):
     power = 0.0
 
     @quiet
-    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0, *, prior: bool = False) -> float:
-        """Σ s log f(y; μ, φ), the dispersion φ the variance; of ``prior`` weights Σ log f(y; μ, φ/s)."""
-        square, spread = (y - self.predict(z)) ** 2 / dispersion, math.log(2.0 * math.pi * dispersion)
-        if not prior or isinstance(s, float):
-            return -total(0.5 * (square + spread), s)
-        count = s > 0.0
-        return -0.5 * float(np.sum(s[count] * square[count] + spread - np.log(s[count])))
+    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0) -> float:
+        """Σ s log f(y; μ, φ), the dispersion φ the variance."""
+        square = (y - self.predict(z)) ** 2 / dispersion
+        return -total(0.5 * (square + math.log(2.0 * math.pi * dispersion)), s)
+
+    def prior_loglik(self, y: Vector, z: Vector, s: Vector, dispersion: float = 1.0) -> float:
+        """Σ log f(y; μ, φ/s), over the rows with a weight."""
+        counted = s[s > 0.0]
+        whole = self.loglik(y, z, s, dispersion)  # as if a weight were so many rows, each with the spread log 2πφ
+        return whole + 0.5 * float(np.sum((counted - 1.0) * math.log(2.0 * math.pi * dispersion) + np.log(counted)))
 
 
 @dataclass(frozen=True)
@@ -178,15 +181,7 @@ class Poisson(_PowerFamily):
         return _poisson_conjugate if _is_log(self.link) else None
 
     @quiet
-    def loglik(
-        self,
-        y: Vector,
-        z: Vector,
-        s: Weights,
-        dispersion: float = 1.0,  # noqa: ARG002
-        *,
-        prior: bool = False,  # noqa: ARG002
-    ) -> float:
+    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0) -> float:  # noqa: ARG002
         """Σ s log f(y; μ); the dispersion is 1, whatever was estimated."""
         from scipy.special import gammaln, xlogy
 
@@ -203,16 +198,8 @@ class Gamma(_PowerFamily):
     power = 2.0
 
     @quiet
-    def loglik(
-        self,
-        y: Vector,
-        z: Vector,
-        s: Weights,
-        dispersion: float = 1.0,
-        *,
-        prior: bool = False,  # noqa: ARG002
-    ) -> float:
-        """Σ s log f(y; μ, φ), with the shape k = 1/φ and the scale μ/k; R's takes prior weights so, too."""
+    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0) -> float:
+        """Σ s log f(y; μ, φ), with the shape k = 1/φ and the scale μ/k."""
         from scipy.special import gammaln
 
         k, mu = 1.0 / dispersion, self.predict(z)
@@ -228,16 +215,8 @@ class InverseGaussian(_PowerFamily):
     power = 3.0
 
     @quiet
-    def loglik(
-        self,
-        y: Vector,
-        z: Vector,
-        s: Weights,
-        dispersion: float = 1.0,
-        *,
-        prior: bool = False,  # noqa: ARG002
-    ) -> float:
-        """Σ s log f(y; μ, φ), with the shape λ = 1/φ; R's takes prior weights so, too."""
+    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0) -> float:
+        """Σ s log f(y; μ, φ), with the shape λ = 1/φ."""
         mu = self.predict(z)
         spread = np.log(2.0 * math.pi * dispersion * y**3)
         return -total(0.5 * ((y - mu) ** 2 / (dispersion * y * mu**2) + spread), s)
@@ -261,25 +240,40 @@ class Tweedie(_PowerFamily):
             )
         super().__post_init__()
 
-    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0, *, prior: bool = False) -> float:
-        """Σ s log f(y; μ, φ), of ``prior`` weights Σ log f(y; μ, φ/s).
+    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0) -> float:
+        """Σ s log f(y; μ, φ).
 
         NaN for p < 0 and p > 2, but for p = 3, and for p = 1: counts whose variance is φ μ have no likelihood.
         """
-        if not dispersion > 0.0:
-            return math.inf
-        named = _NAMED.get(self.power)
+        named = self._named
         if named is not None:
-            return named(self.link).loglik(y, z, s, dispersion, prior=prior)
+            return named.loglik(y, z, s, dispersion)
+        s = np.broadcast_to(np.asarray(s, np.float64), y.shape)
+        kept = s > 0.0
+        return float(np.sum(s[kept] * self._logs(y[kept], z[kept], np.full(len(y), dispersion)[kept])))
+
+    def prior_loglik(self, y: Vector, z: Vector, s: Vector, dispersion: float = 1.0) -> float:
+        """Σ log f(y; μ, φ/s), over the rows with a weight."""
+        named = self._named
+        if named is not None:
+            return named.prior_loglik(y, z, s, dispersion)
+        kept = s > 0.0
+        return float(np.sum(self._logs(y[kept], z[kept], dispersion / s[kept])))
+
+    @property
+    def _named(self) -> Gaussian | Gamma | InverseGaussian | None:
+        kind = _NAMED.get(self.power)
+        return None if kind is None else kind(self.link)
+
+    def _logs(self, y: Vector, z: Vector, phi: Vector) -> Vector:
+        """Log f(y; μ, φ) of each row."""
         if not 1.0 < self.power < 2.0:
-            return math.nan
+            return np.full(len(y), np.nan)
+        if not np.all(phi > 0.0):
+            return np.full(len(y), np.inf)
         from blockdot.objective import tweedie_density
 
-        count = np.ones(len(y)) if isinstance(s, float) else s
-        kept = count > 0.0
-        phi = dispersion / count[kept] if prior else np.full(int(np.sum(kept)), dispersion)
-        found = tweedie_density.log_density(y[kept], self.predict(z[kept]), phi, self.power)
-        return float(np.sum(found if prior else count[kept] * found))
+        return tweedie_density.log_density(y, self.predict(z), phi, self.power)
 
 
 _NAMED: dict[float, type[Gaussian | Gamma | InverseGaussian]] = {0.0: Gaussian, 2.0: Gamma, 3.0: InverseGaussian}

@@ -113,6 +113,14 @@ class Family(ABC):
         mu = self.predict(z)
         return total((y - mu) ** 2 / self.variance(mu), s)
 
+    @abstractmethod
+    def loglik(self, y: Vector, z: Vector, s: Weights, dispersion: float = 1.0) -> float:
+        """Σ s log f(y; μ, φ): a weight is so many rows."""
+
+    def prior_loglik(self, y: Vector, z: Vector, s: Vector, dispersion: float = 1.0) -> float:
+        """The same of weights that are the precision of one row, as R has it: of most families the same number."""
+        return self.loglik(y, z, s, dispersion)
+
     def deviance_at(self, y: Vector, z: Vector, s: Weights) -> float:
         """The deviance of the means that z stands for."""
         return self.deviance(y, self.predict(z), s)
